@@ -1,0 +1,1 @@
+"""Fine-grained person re-identification: the CUHS network, its data, its training and its evaluation."""

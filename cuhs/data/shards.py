@@ -1,0 +1,83 @@
+"""The built dataset on disk: Parquet shards of encoded images with their labels.
+
+``ROOT/{train,query,gallery}/SOURCE-00000.parquet`` and ``ROOT/dataset.json``. One row is one image:
+
+=============  ======================  =====================================================
+column         type                    meaning
+=============  ======================  =====================================================
+image          binary                  the encoded image, as the source has it
+pid            string                  identity, namespaced by source: ``market1501/0002``
+camid          string                  camera, namespaced by source: ``market1501/1``
+source         string                  the source dataset's name
+colour         string                  upper-body clothing: ``black``, ``white`` or ``other``
+box            list<float32>[4], null  head-shoulder x1 y1 x2 y2 in [0, 1] of width and height
+box_origin     string, null            ``annotation``, ``keypoints`` or ``fixed``
+path           string                  the file, relative to the source's folder
+groups         list<string>            evaluation groups the row takes part in, always ``all``
+junk           bool                    ignored in ranking (Market-1501's pid -1)
+=============  ======================  =====================================================
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cuhs.errors import CuhsError
+
+SPLITS = ("train", "query", "gallery")
+
+SCHEMA = pa.schema(
+    [
+        pa.field("image", pa.binary(), nullable=False),
+        pa.field("pid", pa.string(), nullable=False),
+        pa.field("camid", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("colour", pa.string(), nullable=False),
+        pa.field("box", pa.list_(pa.float32(), 4)),
+        pa.field("box_origin", pa.string()),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("groups", pa.list_(pa.string()), nullable=False),
+        pa.field("junk", pa.bool_(), nullable=False),
+    ]
+)
+
+
+def write_shard(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows of :data:`SCHEMA` to one Parquet file, creating its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Encoded images do not compress; the dictionary-coded label columns hardly matter beside them.
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), path, compression="none")
+
+
+def read_split(root: Path, split: str, columns: list[str] | None = None) -> pa.Table:
+    """All rows of one split, shards in sorted order.
+
+    Raises:
+        CuhsError: the split has no shard, or a shard cannot be read.
+    """
+    shards = sorted((root / split).glob("*.parquet"))
+    if not shards:
+        raise CuhsError(f"{root / split}: no Parquet shard here; build the dataset first (dvc repro build_dataset)")
+    tables = []
+    for shard in shards:
+        try:
+            tables.append(pq.read_table(shard, columns=columns, partitioning=None))
+        except (OSError, pa.ArrowInvalid) as error:
+            raise CuhsError(f"{shard}: unreadable shard ({error}); rebuild it: dvc repro -f build_dataset") from error
+    return pa.concat_tables(tables)
+
+
+def read_summary(root: Path) -> dict[str, Any]:
+    """The content of ``dataset.json``.
+
+    Raises:
+        CuhsError: it is missing.
+    """
+    path = root / "dataset.json"
+    if not path.is_file():
+        raise CuhsError(f"{path}: missing; build the dataset first (dvc repro build_dataset)")
+    return json.loads(path.read_text())

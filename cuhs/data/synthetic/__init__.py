@@ -1,0 +1,1 @@
+"""FG-Synth: procedural people in the raw layouts of the real datasets."""

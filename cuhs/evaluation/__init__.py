@@ -1,0 +1,1 @@
+"""Ranking features and drawing what comes out; knows features and labels, never the network."""

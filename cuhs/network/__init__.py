@@ -1,0 +1,1 @@
+"""The three-stream network, part by part."""

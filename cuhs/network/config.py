@@ -1,0 +1,68 @@
+"""What a network is made of, as data: it is what ``params.yaml`` holds and what is saved beside the weights."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Config(BaseModel):
+    """Base of all configuration: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Pooling = Literal["gap", "gmp", "gem"]
+
+
+class GlobalStream(Config):
+    """Whole-body stream with batch normalisation: the BN stream (section 3.2)."""
+
+    kind: Literal["global"] = "global"
+    pooling: Pooling = "gap"
+    reduced: bool = Field(True, description="1×1 reduction to `channels`; false gives the backbone's own width")
+
+
+class InstanceStream(Config):
+    """Colour-unrelated IN stream (section 3.3); with two branches the second explores past the first's top-k."""
+
+    kind: Literal["instance"] = "instance"
+    branches: Literal[1, 2] = 2
+    top_k: int = Field(5, ge=0, description="spatial peaks of the first branch hidden from the second")
+
+
+class PartStream(Config):
+    """Stream on one body region (section 3.4): the learned head-shoulder box or a fixed horizontal third."""
+
+    kind: Literal["part"] = "part"
+    region: Literal["learned", "upper", "middle", "lower"] = "learned"
+    attention: bool = True
+    pooling: Pooling = "gem"
+    size: tuple[int, int] | None = Field(None, description="crop h×w in cells; none: a third of the map by its width")
+    reduction: int = Field(2, ge=1, description="r of the channel attention")
+
+
+Stream = Annotated[GlobalStream | InstanceStream | PartStream, Field(discriminator="kind")]
+
+
+class NetworkConfig(Config):
+    """A backbone and a mapping of named streams; a variant of the paper's ablations is another mapping."""
+
+    backbone: Literal["resnet18", "resnet34", "resnet50", "mobilenet_v2"] = "resnet50"
+    weights: str = Field("imagenet", description="`none`, `imagenet` (torchvision downloads them) or a file")
+    channels: int = Field(1536, ge=1, description="c, the width of each feature")
+    streams: dict[str, Stream] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _one_learned_region(self) -> "NetworkConfig":
+        learned = [name for name, s in self.streams.items() if isinstance(s, PartStream) and s.region == "learned"]
+        if len(learned) > 1:
+            raise ValueError(f"only one stream can learn its region, found {', '.join(learned)}")
+        return self
+
+    @property
+    def learned_stream(self) -> str | None:
+        """Name of the stream whose region the HSL learns, if there is one."""
+        for name, stream in self.streams.items():
+            if isinstance(stream, PartStream) and stream.region == "learned":
+                return name
+        return None

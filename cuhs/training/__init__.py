@@ -1,0 +1,1 @@
+"""Training loops that take a model and data and yield metrics."""

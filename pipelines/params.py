@@ -1,0 +1,175 @@
+"""``params.yaml`` as one typed, validated object.
+
+The file is composed by DVC from the config groups in ``pipelines/conf`` (``dvc exp run -S data=cuhk03``);
+this module is what every stage reads it with.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from cuhs.errors import CuhsError
+from cuhs.network.config import Config, NetworkConfig
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Synthesize(Config):
+    """FG-Synth, the dataset that needs no download."""
+
+    seed: int = 0
+    folder: Path = Path("data/fg_synth")
+    identities: Annotated[int, Field(ge=8)] = 150
+    images: Annotated[int, Field(ge=32)] = 1500
+
+
+class Source(Config):
+    """One raw dataset: its layout, where it lies, and the annotation files that come with it."""
+
+    layout: Literal["market1501", "cuhk03", "occluded_reid", "partial_reid"]
+    folder: Path
+    images: Literal["labeled", "detected"] = "labeled"
+    split: Path | None = None
+    clothing: Path | None = None
+    boxes: Path | None = None
+
+
+class Data(Config):
+    """What dataset is built from which raw folders; paths of sources are relative to ``raw``."""
+
+    name: str
+    raw: Path
+    protocol: Literal["benchmark", "fg_reid", "fg_reid_v2"] = "benchmark"
+    seed: int = 0
+    test_share: Share = 0.5
+    other_share: Share = 0.3
+    sources: dict[str, Source] = Field(min_length=1)
+
+
+class Image(Config):
+    """Size that images are resized to, in pixels."""
+
+    height: Annotated[int, Field(ge=32)] = 384
+    width: Annotated[int, Field(ge=16)] = 128
+
+
+class Schedule(Config):
+    """Optimisation: Adam with weight decay, linear warm-up, then steps or a cosine."""
+
+    epochs: Positive
+    lr: Annotated[float, Field(gt=0)] = 3e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    decay: Literal["steps", "cosine"] = "steps"
+    milestones: tuple[Positive, ...] = (40, 70)
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> "Schedule":
+        if self.warmup_epochs >= self.epochs and self.warmup_epochs > 0:
+            raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be fewer than epochs ({self.epochs})")
+        return self
+
+
+class PretrainHsl(Schedule):
+    """First step: the head-shoulder localiser alone (Eq. 15)."""
+
+    epochs: Positive = 50
+    batch: Positive = 64
+    held_out: Share = 0.1
+    seed: int = 0
+
+
+class Train(Schedule):
+    """Second step: the whole network with the localiser frozen (Eq. 14)."""
+
+    epochs: Positive = 90
+    identities: Annotated[int, Field(ge=2)] = 16
+    images_per_identity: Annotated[int, Field(ge=2)] = 4
+    eta_1: Annotated[float, Field(ge=0)] = 1.0
+    eta_2: Annotated[float, Field(ge=0)] = 1.0
+    margin: Annotated[float, Field(gt=0)] = 0.3
+    metric_loss: Literal["triplet", "lifted", "contrastive", "circle", "instance"] = "triplet"
+    label_smoothing: Share = 0.0
+    erasing: Share = 0.5
+    pad: Annotated[int, Field(ge=0)] = 10
+    sync_bn: bool = False
+    compile: bool = False
+    seed: int = 0
+
+
+class Compute(Config):
+    """Ray Train's workers."""
+
+    workers: Positive = 1
+    gpu: Literal["auto", "yes", "no"] = "auto"
+    loader_processes: Annotated[int, Field(ge=0)] = 0
+    max_failures: Annotated[int, Field(ge=-1)] = 2
+
+
+class Evaluate(Config):
+    """Feature extraction and ranking."""
+
+    batch: Positive = 64
+    chunk_mb: Positive = 128
+    ranks: tuple[Positive, ...] = (1, 5, 10)
+
+
+class Tracking(Config):
+    """MLflow."""
+
+    experiment: str = "cuhs"
+
+
+class Params(Config):
+    """All of ``params.yaml``."""
+
+    profile: str
+    variant: str
+    synthesize: Synthesize
+    data: Data
+    image: Image
+    network: NetworkConfig
+    pretrain_hsl: PretrainHsl
+    train: Train
+    compute: Compute
+    evaluate: Evaluate
+    tracking: Tracking
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Read and validate the parameters.
+
+    Raises:
+        CuhsError: the file is missing, is not YAML, or has an unknown key or an impossible value;
+            the message names each key.
+    """
+    path = Path(os.environ.get("CUHS_PARAMS", path))
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise CuhsError(f"{path}: missing; run from the project's root") from error
+    except yaml.YAMLError as error:
+        raise CuhsError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    return parse(raw, str(path))
+
+
+def parse(raw: object, origin: str = "params") -> Params:
+    """Validate parameters that are already read; ``origin`` names them in errors.
+
+    Raises:
+        CuhsError: an unknown key or an impossible value.
+    """
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            key = ".".join(str(part) for part in item["loc"]) or "(top level)"
+            hint = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+            got = "" if item["type"] in {"missing", "extra_forbidden", "value_error"} else f", got {item['input']!r}"
+            problems.append(f"{key}: {hint}{got}")
+        raise CuhsError(f"{origin}: " + "; ".join(problems)) from error
