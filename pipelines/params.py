@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
+from cuhs.config import Config
 from cuhs.errors import CuhsError
-from cuhs.network.config import Config, NetworkConfig
+from cuhs.network.config import NetworkConfig
+from cuhs.training.config import HslTraining, ReIDTraining
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -57,50 +59,6 @@ class Image(Config):
     width: Annotated[int, Field(ge=16)] = 128
 
 
-class Schedule(Config):
-    """Optimisation: Adam with weight decay, linear warm-up, then steps or a cosine."""
-
-    epochs: Positive
-    lr: Annotated[float, Field(gt=0)] = 3e-4
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    warmup_epochs: Annotated[int, Field(ge=0)] = 0
-    decay: Literal["steps", "cosine"] = "steps"
-    milestones: tuple[Positive, ...] = (40, 70)
-
-    @model_validator(mode="after")
-    def _warmup_ends(self) -> "Schedule":
-        if self.warmup_epochs >= self.epochs and self.warmup_epochs > 0:
-            raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be fewer than epochs ({self.epochs})")
-        return self
-
-
-class PretrainHsl(Schedule):
-    """First step: the head-shoulder localiser alone (Eq. 15)."""
-
-    epochs: Positive = 50
-    batch: Positive = 64
-    held_out: Share = 0.1
-    seed: int = 0
-
-
-class Train(Schedule):
-    """Second step: the whole network with the localiser frozen (Eq. 14)."""
-
-    epochs: Positive = 90
-    identities: Annotated[int, Field(ge=2)] = 16
-    images_per_identity: Annotated[int, Field(ge=2)] = 4
-    eta_1: Annotated[float, Field(ge=0)] = 1.0
-    eta_2: Annotated[float, Field(ge=0)] = 1.0
-    margin: Annotated[float, Field(gt=0)] = 0.3
-    metric_loss: Literal["triplet", "lifted", "contrastive", "circle", "instance"] = "triplet"
-    label_smoothing: Share = 0.0
-    erasing: Share = 0.5
-    pad: Annotated[int, Field(ge=0)] = 10
-    sync_bn: bool = False
-    compile: bool = False
-    seed: int = 0
-
-
 class Compute(Config):
     """Ray Train's workers."""
 
@@ -133,8 +91,8 @@ class Params(Config):
     data: Data
     image: Image
     network: NetworkConfig
-    pretrain_hsl: PretrainHsl
-    train: Train
+    pretrain_hsl: HslTraining
+    train: ReIDTraining
     compute: Compute
     evaluate: Evaluate
     tracking: Tracking

@@ -10,7 +10,7 @@ pid            string                  identity, namespaced by source: ``market1
 camid          string                  camera, namespaced by source: ``market1501/1``
 source         string                  the source dataset's name
 colour         string                  upper-body clothing: ``black``, ``white`` or ``other``
-box            list<float32>[4], null  head-shoulder x1 y1 x2 y2 in [0, 1] of width and height
+box            list<float32>, null     head-shoulder x1 y1 x2 y2 in [0, 1] of width and height
 box_origin     string, null            ``annotation``, ``keypoints`` or ``fixed``
 path           string                  the file, relative to the source's folder
 groups         list<string>            evaluation groups the row takes part in, always ``all``
@@ -37,7 +37,8 @@ SCHEMA = pa.schema(
         pa.field("camid", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
         pa.field("colour", pa.string(), nullable=False),
-        pa.field("box", pa.list_(pa.float32(), 4)),
+        # Not of fixed size: Parquet cannot read a null back among lists of fixed size.
+        pa.field("box", pa.list_(pa.float32())),
         pa.field("box_origin", pa.string()),
         pa.field("path", pa.string(), nullable=False),
         pa.field("groups", pa.list_(pa.string()), nullable=False),
@@ -61,13 +62,17 @@ def read_split(root: Path, split: str, columns: list[str] | None = None) -> pa.T
     """
     shards = sorted((root / split).glob("*.parquet"))
     if not shards:
-        raise CuhsError(f"{root / split}: no Parquet shard here; build the dataset first (dvc repro build_dataset)")
+        raise CuhsError(
+            f"{root / split}: no Parquet shard here; build the dataset first (dvc repro build_dataset)"
+        )
     tables = []
     for shard in shards:
         try:
             tables.append(pq.read_table(shard, columns=columns, partitioning=None))
         except (OSError, pa.ArrowInvalid) as error:
-            raise CuhsError(f"{shard}: unreadable shard ({error}); rebuild it: dvc repro -f build_dataset") from error
+            raise CuhsError(
+                f"{shard}: unreadable shard ({error}); rebuild it: dvc repro -f build_dataset"
+            ) from error
     return pa.concat_tables(tables)
 
 

@@ -2,14 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-class Config(BaseModel):
-    """Base of all configuration: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+from cuhs.config import Config
 
 Pooling = Literal["gap", "gmp", "gem"]
 
@@ -50,6 +45,7 @@ class NetworkConfig(Config):
     backbone: Literal["resnet18", "resnet34", "resnet50", "mobilenet_v2"] = "resnet50"
     weights: str = Field("imagenet", description="`none`, `imagenet` (torchvision downloads them) or a file")
     channels: int = Field(1536, ge=1, description="c, the width of each feature")
+    neck: Literal["none", "batchnorm"] = Field("none", description="BN between the metric and the class feature")
     streams: dict[str, Stream] = Field(min_length=1)
 
     @model_validator(mode="after")

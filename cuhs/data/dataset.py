@@ -1,0 +1,91 @@
+"""A split of a built dataset as a PyTorch dataset."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from cuhs.data.augment import Augmentation, decode, normalise
+from cuhs.data.sampler import Draw
+from cuhs.data.shards import read_split
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What training sees: images (n, 3, H, W), labels (n,) int64, boxes (n, 4) with NaN where there is none."""
+
+    images: Tensor
+    labels: Tensor
+    boxes: Tensor
+
+
+@dataclass
+class PersonImages(Dataset[tuple[Tensor, int, Tensor]]):
+    """Images of one split with their labels; the pixels stay encoded until they are asked for.
+
+    Attributes:
+        root: the built dataset.
+        split: ``train``, ``query`` or ``gallery``.
+        height, width: what images are resized to.
+        augmentation: applied to items asked for by a :class:`~cuhs.data.sampler.Draw`; none: the image as it is.
+        pids, camids, colours, sources, paths: (N,) arrays of str.
+        labels: (N,) int64, identities numbered by their sorted names.
+        boxes: (N, 4) float32, NaN where there is none.
+        groups: N lists of group names.
+        junk: (N,) bool.
+    """
+
+    root: Path
+    split: str
+    height: int
+    width: int
+    augmentation: Augmentation | None = None
+    table: pa.Table = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.table = read_split(self.root, self.split)
+        for column in ("pid", "camid", "colour", "source", "path"):
+            setattr(self, f"{column}s", np.array(self.table[column].to_pylist()))
+        self.identities, self.labels = np.unique(self.pids, return_inverse=True)
+        self.groups: list[list[str]] = self.table["groups"].to_pylist()
+        self.junk = np.array(self.table["junk"].to_pylist(), dtype=bool)
+        missing = [np.nan] * 4
+        self.boxes = np.array([box or missing for box in self.table["box"].to_pylist()], np.float32).reshape(
+            -1, 4
+        )
+
+    pids: np.ndarray = field(init=False, repr=False)
+    camids: np.ndarray = field(init=False, repr=False)
+    colours: np.ndarray = field(init=False, repr=False)
+    sources: np.ndarray = field(init=False, repr=False)
+    paths: np.ndarray = field(init=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def encoded(self, index: int) -> bytes:
+        """The image file's bytes."""
+        return self.table["image"][index].as_py()
+
+    def __getitem__(self, item: int | Draw) -> tuple[Tensor, int, Tensor]:
+        """Input (3, H, W) float32, label, and box (4,) float32 as it lies in the input."""
+        index, seed = (item, None) if isinstance(item, int) else item
+        pixels = decode(self.encoded(index), self.height, self.width)
+        if seed is None or self.augmentation is None:
+            return normalise(pixels), int(self.labels[index]), torch.from_numpy(self.boxes[index])
+        image, box = self.augmentation(pixels, self.boxes[index], seed)
+        return image, int(self.labels[index]), box
+
+
+def collate(items: list[tuple[Tensor, int, Tensor]]) -> Batch:
+    """Stack items; images are laid out channels-last, which convolutions on CPUs and tensor cores prefer."""
+    images, labels, boxes = zip(*items, strict=True)
+    return Batch(
+        torch.stack(images).contiguous(memory_format=torch.channels_last),
+        torch.tensor(labels),
+        torch.stack(boxes),
+    )

@@ -1,0 +1,84 @@
+"""Head-shoulder boxes: from annotation files in pixels to boxes in [0, 1]."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cuhs.data.clothing import read_rows
+from cuhs.errors import CuhsError
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class PixelBoxes:
+    """The boxes of a source as its annotation file gives them.
+
+    Attributes:
+        by_path: image path relative to the source's folder → x1 y1 x2 y2 in pixels of the upright image.
+        unmatched: values of ``file`` that name no image of the source.
+    """
+
+    by_path: dict[str, Box] = field(default_factory=dict)
+    unmatched: list[str] = field(default_factory=list)
+
+
+def fixed_box() -> Box:
+    """The upper third of the image, for comparison with "fixed head-shoulder region" (Table 7)."""
+    return (0.0, 0.0, 1.0, 1 / 3)
+
+
+def read_boxes(path: Path, images: Iterable[str]) -> PixelBoxes:
+    """Read an annotation file with the columns ``file,x1,y1,x2,y2``.
+
+    Args:
+        path: the CSV file. ``file`` is a path relative to the source's folder, or a bare file name that only
+            one image of the source has; numbers are pixels.
+        images: the paths of the source's images.
+
+    Raises:
+        CuhsError: the file is missing or has other columns; a number is not one, or a box is turned inside
+            out; a name is ambiguous or comes twice (file and row are named); or no row names an image of the
+            source.
+    """
+    paths = set(images)
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for image in sorted(paths):
+        by_name[image.rpartition("/")[2]].append(image)
+    boxes = PixelBoxes()
+    for row, record in read_rows(path, ("file", "x1", "y1", "x2", "y2")):
+        name = record["file"].replace("\\", "/")
+        box = _numbers(record, f"{path}, row {row}")
+        matches = [name] if name in paths else by_name.get(name, [])
+        if len(matches) > 1:
+            raise CuhsError(
+                f"{path}, row {row}: {name} may be {matches[0]} or {matches[1]}; write the folder, too"
+            )
+        if not matches:
+            boxes.unmatched.append(name)
+        elif matches[0] in boxes.by_path:
+            raise CuhsError(f"{path}, row {row}: {name} has a box already; keep one row for it")
+        else:
+            boxes.by_path[matches[0]] = box
+    if not boxes.by_path:
+        raise CuhsError(f"{path}: no row names an image of the source, whose paths look like {min(paths)}")
+    return boxes
+
+
+def _numbers(record: dict[str, str], where: str) -> Box:
+    try:
+        x1, y1, x2, y2 = (float(record[key]) for key in ("x1", "y1", "x2", "y2"))
+    except ValueError as error:
+        raise CuhsError(f"{where}: {error}; x1, y1, x2, y2 are pixels") from error
+    if not all(map(math.isfinite, (x1, y1, x2, y2))) or x1 >= x2 or y1 >= y2:
+        raise CuhsError(f"{where}: box {x1:g},{y1:g},{x2:g},{y2:g} is empty; x1 < x2 and y1 < y2 are needed")
+    return (x1, y1, x2, y2)
+
+
+def normalise(box: Box, width: int, height: int) -> Box | None:
+    """Clip a box in pixels to the image and divide by its size; None if nothing is left of it."""
+    x1, x2 = (min(max(x / width, 0.0), 1.0) for x in (box[0], box[2]))
+    y1, y2 = (min(max(y / height, 0.0), 1.0) for y in (box[1], box[3]))
+    return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None

@@ -1,0 +1,103 @@
+"""Checking image files by decoding them, and bringing unusual encodings to 8-bit RGB."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+MIN_SIDE = 8
+MAX_PIXELS = 50_000_000
+
+JPEG_QUALITY = 95
+
+_ORIENTATION = 0x0112  # EXIF tag
+_PNG_BIT_DEPTH = 24  # offset in the file: signature, chunk length and type, width, height
+
+
+class BadImage(Exception):
+    """The image cannot be used; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A usable image: upright 8-bit RGB or grey, as JPEG or PNG.
+
+    Attributes:
+        data: the encoded image; the file's own bytes where they are of this kind already.
+        width: in pixels.
+        height: in pixels.
+    """
+
+    data: bytes
+    width: int
+    height: int
+
+
+def load(path: Path) -> Encoded:
+    """Read and fully decode an image file.
+
+    16-bit, palette, CMYK, transparent and EXIF-rotated images are re-encoded: JPEG as JPEG, the rest as PNG.
+
+    Raises:
+        BadImage: the file is empty, truncated or unreadable, a side is under :data:`MIN_SIDE` pixels, or the
+            image has more than :data:`MAX_PIXELS` pixels.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadImage(f"unreadable: {error.strerror or error}") from error
+    if not data:
+        raise BadImage("empty file")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+            if min(width, height) < MIN_SIDE:
+                raise BadImage(f"{width}×{height} pixels; a side is under {MIN_SIDE}")
+            if width * height > MAX_PIXELS:
+                raise BadImage(f"{width}×{height} pixels; more than {MAX_PIXELS // 1_000_000} million")
+            image.load()
+            if _is_plain(image, data):
+                return Encoded(data, width, height)
+            return _encode(image)
+    except (BadImage, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise BadImage(f"more than {MAX_PIXELS // 1_000_000} million pixels") from error
+    except Image.UnidentifiedImageError as error:
+        raise BadImage("not an image") from error
+    except Exception as error:  # a broken file leads Pillow's decoders to exceptions of any kind
+        raise BadImage(f"undecodable: {error}") from error
+
+
+def _is_plain(image: Image.Image, data: bytes) -> bool:
+    """Whether every decoder reads the file as the same upright 8-bit picture."""
+    return (
+        image.mode in ("RGB", "L")
+        and image.getexif().get(_ORIENTATION, 1) == 1
+        and (image.format == "JPEG" or (image.format == "PNG" and data[_PNG_BIT_DEPTH] == 8))
+        and not image.has_transparency_data
+    )
+
+
+def _encode(image: Image.Image) -> Encoded:
+    upright = _to_rgb(ImageOps.exif_transpose(image))
+    buffer = io.BytesIO()
+    if image.format in ("JPEG", "MPO"):
+        upright.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    else:
+        upright.save(buffer, "PNG")
+    return Encoded(buffer.getvalue(), *upright.size)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        # 16-bit grey: Pillow's own conversion clips at 255 instead of scaling.
+        grey = np.asarray(image).astype(np.float64) / 257
+        return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        # Pixels under full transparency hold anything; white is what a viewer shows.
+        layered = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,120 @@
+"""P×K identity sampling that is the same for any number of workers, and plain batches for the localiser."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from cuhs.errors import CuhsError
+
+
+class Draw(NamedTuple):
+    """One image of one epoch, with the seed of its augmentation."""
+
+    index: int
+    seed: int
+
+
+class IdentitySampler(Sampler[list[Draw]]):
+    """Batches of P identities with K images each; no identity is twice in a batch.
+
+    The *global* batches of an epoch follow from seed and epoch alone; each of W workers yields its own W-th of
+    each, so training on 1 × 64 and on 2 × 32 sees the same images with the same augmentation.
+
+    Each epoch cuts every identity's shuffled images into groups of K (an identity with fewer than K repeats
+    some) and takes groups of P different identities, those with most groups left first, until fewer than P
+    identities have any.
+
+    Args:
+        labels: (N,) identity of each image.
+        identities: P.
+        images: K.
+        seed: of the whole run.
+        rank: of this worker.
+        workers: W; P·K must be a multiple of it.
+
+    Raises:
+        CuhsError: fewer than P identities, or P·K does not divide among the workers.
+    """
+
+    def __init__(
+        self, labels: np.ndarray, identities: int, images: int, seed: int, rank: int = 0, workers: int = 1
+    ) -> None:
+        self.by_identity = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+        if len(self.by_identity) < identities:
+            raise CuhsError(
+                f"train.identities: {identities} identities a batch, but the training split has "
+                f"{len(self.by_identity)}; choose fewer"
+            )
+        if identities * images % workers:
+            raise CuhsError(
+                f"compute.workers: a batch of {identities} × {images} images does not divide among {workers} workers"
+            )
+        self.identities, self.images, self.seed = identities, images, seed
+        self.rank, self.workers = rank, workers
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the batches of an epoch."""
+        self.batches = self._global_batches(epoch)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        share = self.identities * self.images // self.workers
+        for batch in self.batches:
+            yield batch[self.rank * share : (self.rank + 1) * share]
+
+    def _global_batches(self, epoch: int) -> list[list[Draw]]:
+        rng = np.random.default_rng([self.seed, epoch])
+        groups = [self._groups(indices, rng) for indices in self.by_identity]
+        left = np.array([len(g) for g in groups])
+        batches = []
+        while (left > 0).sum() >= self.identities:
+            # Most groups first, ties at random: otherwise a few rich identities are left over at the end.
+            order = np.lexsort((rng.random(len(left)), -left))
+            chosen = rng.permutation(order[: self.identities])
+            left[chosen] -= 1
+            indices = np.concatenate([groups[i][left[i]] for i in chosen])
+            seeds = rng.integers(0, 2**63, len(indices))
+            batches.append([Draw(int(i), int(s)) for i, s in zip(indices, seeds, strict=True)])
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+    def _groups(self, indices: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+        shuffled = rng.permutation(indices)
+        if len(shuffled) < self.images:
+            return [np.resize(shuffled, self.images)]
+        whole = len(shuffled) // self.images * self.images
+        return np.split(shuffled[:whole], whole // self.images)
+
+
+class ShuffleSampler(Sampler[list[Draw]]):
+    """Shuffled batches of single images, the last incomplete one dropped unless it is the only one.
+
+    Global batches follow from seed and epoch alone; each worker yields its own part, of equal size everywhere.
+    """
+
+    def __init__(self, indices: np.ndarray, batch: int, seed: int, rank: int = 0, workers: int = 1) -> None:
+        self.batch = min(batch, len(indices)) // workers * workers
+        if self.batch == 0:
+            raise CuhsError(f"compute.workers: {len(indices)} images do not divide among {workers} workers")
+        self.indices, self.seed, self.rank, self.workers = indices, seed, rank, workers
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the batches of an epoch."""
+        rng = np.random.default_rng([self.seed, epoch])
+        order = rng.permutation(self.indices)[: len(self) * self.batch]
+        seeds = rng.integers(0, 2**63, len(order))
+        draws = [Draw(int(i), int(s)) for i, s in zip(order, seeds, strict=True)]
+        self.batches = [draws[i : i + self.batch] for i in range(0, len(draws), self.batch)]
+
+    def __len__(self) -> int:
+        return len(self.indices) // self.batch
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        share = self.batch // self.workers
+        for batch in self.batches:
+            yield batch[self.rank * share : (self.rank + 1) * share]

@@ -1,0 +1,45 @@
+"""The two attentions: exploration past the first IN branch, and the head-shoulder attention network (HAN)."""
+
+import torch
+from torch import Tensor, nn
+
+
+def exploration_mask(first: Tensor, top_k: int) -> Tensor:
+    """Mask A' that hides the ``top_k`` spatial peaks of the first IN branch (Eq. 5).
+
+    Args:
+        first: F_1, (N, C, H, W).
+        top_k: how many of the H·W positions are set to zero; the others are one.
+
+    Returns:
+        (N, 1, H, W), of F_1's dtype, without gradient: it says where to look, not what to learn.
+
+    Raises:
+        ValueError: ``top_k`` leaves nothing to look at.
+    """
+    n, _, h, w = first.shape
+    if top_k >= h * w:
+        raise ValueError(f"top_k = {top_k} hides the whole {h}×{w} feature map; choose at most {h * w - 1}")
+    attention = first.detach().sum(dim=1).flatten(1)
+    peaks = attention.topk(top_k, dim=1).indices
+    return torch.ones_like(attention).scatter(1, peaks, 0.0).view(n, 1, h, w)
+
+
+class HAN(nn.Module):
+    """Head-shoulder attention network: channel, then spatial attention (Eq. 8 to 11).
+
+    Args:
+        channels: C.
+        reduction: r, the channel attention's bottleneck is C/r wide.
+    """
+
+    def __init__(self, channels: int, reduction: int = 2) -> None:
+        super().__init__()
+        self.reduce = nn.Linear(channels, channels // reduction, bias=False)
+        self.increase = nn.Linear(channels // reduction, channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """F'_3 (N, C, h, w) to f'_h (N, C, h, w)."""
+        gate = self.increase(self.reduce(x.mean(dim=(2, 3))).relu()).sigmoid()
+        enhanced = x + x * gate[:, :, None, None]
+        return enhanced * enhanced.sum(dim=1, keepdim=True).sigmoid()

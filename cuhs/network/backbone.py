@@ -1,0 +1,134 @@
+"""Backbones cut at ``res_conv4_1``: one common base, and as many copies of the rest as there are branches."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from cuhs.errors import CuhsError
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A backbone in two pieces.
+
+    Attributes:
+        base: images (N, 3, H, W) to the output of ``res_conv4_1``, (N, base_width, H/16, W/16).
+        rest: the base's output to the last feature map, (N, width, H/16, W/16): the last stride is 1.
+        base_width: channels between the two.
+        width: channels of the last feature map, C in the paper.
+    """
+
+    base: nn.Module
+    rest: nn.Module
+    base_width: int
+    width: int
+
+    def block(self) -> nn.Module:
+        """A branch of its own with batch normalisation: the BN block."""
+        return copy.deepcopy(self.rest)
+
+    def instance_block(self) -> nn.Module:
+        """A branch of its own with every BN layer replaced by an IN layer: the IN block (section 3.3)."""
+        return with_instance_norm(copy.deepcopy(self.rest))
+
+
+def backbone(name: str, weights: str) -> Backbone:
+    """Build a backbone.
+
+    Args:
+        name: ``resnet18``, ``resnet34``, ``resnet50`` or ``mobilenet_v2``.
+        weights: ``none`` for random ones, ``imagenet`` for torchvision's (downloaded once), or a file with a
+            state dict of torchvision's network of that name (its classifier is not needed).
+
+    Raises:
+        CuhsError: the weights cannot be had or do not fit.
+    """
+    if name == "mobilenet_v2":
+        return _mobilenet_v2(_with_weights(name, models.mobilenet_v2, weights))
+    if name in {"resnet18", "resnet34", "resnet50"}:
+        return _resnet(_with_weights(name, getattr(models, name), weights))
+    raise CuhsError(f"network.backbone: {name!r} is none of resnet18, resnet34, resnet50, mobilenet_v2")
+
+
+def with_instance_norm(block: nn.Module) -> nn.Module:
+    """Replace each BN layer of ``block`` by an affine IN layer (Eq. 3 and 4), in place.
+
+    γ and β start at the BN layer's, so that ImageNet weights stay of use.
+    """
+    for name, child in block.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            norm = nn.InstanceNorm2d(child.num_features, eps=child.eps, affine=True)
+            norm.load_state_dict({"weight": child.weight, "bias": child.bias})
+            setattr(block, name, norm)
+        else:
+            with_instance_norm(child)
+    return block
+
+
+def _resnet(net: models.ResNet) -> Backbone:
+    first = net.layer4[0]
+    # Last stride 1: in a bottleneck the 3×3 convolution strides, in a basic block the first one does.
+    strided = first.conv2 if hasattr(first, "conv3") else first.conv1
+    strided.stride = (1, 1)
+    first.downsample[0].stride = (1, 1)
+    base = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3[0])
+    rest = nn.Sequential(*net.layer3[1:], *net.layer4)
+    return Backbone(base, rest, base_width=net.fc.in_features // 2, width=net.fc.in_features)
+
+
+def _mobilenet_v2(net: models.MobileNetV2) -> Backbone:
+    # The first block at stride 16 corresponds to res_conv4_1, the block that goes on to stride 32 to res_conv5_1.
+    net.features[14].conv[1][0].stride = (1, 1)
+    return Backbone(net.features[:8], net.features[8:], base_width=64, width=net.last_channel)
+
+
+def _with_weights(name: str, make: Callable[..., nn.Module], weights: str) -> nn.Module:
+    if weights == "none":
+        return make()
+    if weights == "imagenet":
+        try:
+            return make(weights="IMAGENET1K_V1")
+        except OSError as error:
+            raise CuhsError(
+                f"network.weights: torchvision's ImageNet weights for {name} cannot be downloaded ({error}); "
+                "name a file of them, or `none`"
+            ) from error
+    net = make()
+    net.load_state_dict(_renamed(_read(Path(weights)), net, weights))
+    return net
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CuhsError(f"network.weights: {path}: no such file") from error
+    except Exception as error:  # torch raises half a dozen types for a file that is no state dict
+        first_line = str(error).splitlines()[0]
+        raise CuhsError(f"network.weights: {path}: not a state dict that loads safely ({first_line})") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CuhsError(f"network.weights: {path}: not a state dict")
+    return state
+
+
+def _renamed(state: dict[str, Tensor], net: nn.Module, origin: str) -> dict[str, Tensor]:
+    """The network's own state dict with the file's tensors in it.
+
+    Other implementations of these networks name their tensors differently but keep their order: where a name
+    is unknown, order and shapes decide.
+    """
+    target = net.state_dict()
+    wanted = [key for key in target if not key.startswith(("fc.", "classifier."))]
+    if all(key in state for key in wanted):
+        taken = {key: state[key] for key in wanted}
+    else:
+        given = [value for key, value in state.items() if not key.startswith(("fc.", "classifier."))]
+        taken = dict(zip(wanted, given, strict=False)) if len(given) == len(wanted) else {}
+    if not taken or any(taken[key].shape != target[key].shape for key in wanted):
+        raise CuhsError(f"network.weights: {origin}: its tensors do not fit this backbone")
+    return {**target, **taken}

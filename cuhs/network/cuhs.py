@@ -1,0 +1,102 @@
+"""The network: a common base, its streams, and the features they give."""
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cuhs.errors import CuhsError
+from cuhs.network.backbone import Backbone, backbone
+from cuhs.network.config import GlobalStream, InstanceStream, NetworkConfig
+from cuhs.network.head_shoulder import HSL, FrozenHSL, theta_to_box
+from cuhs.network.streams import Global, Instance, Part
+
+
+class CUHS(nn.Module):
+    """Streams over a common base (Figure 3); which ones is the configuration's ``streams``.
+
+    Args:
+        config: what to build.
+        hsl: the trained localiser; needed where a stream learns its region. It is frozen.
+        pretrained: whether ``config.weights`` are to be had: false when the weights are loaded afterwards.
+    """
+
+    def __init__(self, config: NetworkConfig, hsl: HSL | None = None, pretrained: bool = True) -> None:
+        super().__init__()
+        parts = backbone(config.backbone, config.weights if pretrained else "none")
+        if config.learned_stream and hsl is None:
+            raise CuhsError(f"network.streams.{config.learned_stream}: a learned region needs a trained localiser")
+        self.config = config
+        self.base = parts.base
+        self.localiser = FrozenHSL(hsl) if hsl is not None and config.learned_stream else None
+        self.streams = nn.ModuleList(
+            _stream(name, parts, stream, config.channels) for name, stream in config.streams.items()
+        )
+        self.widths: dict[str, int] = {}
+        for stream in self.streams:
+            self.widths |= cast(dict[str, int], stream.widths)
+        self.necks = nn.ModuleDict({name: _neck(config.neck, width) for name, width in self.widths.items()})
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Images (N, 3, H, W) to one feature (N, c) for each branch: the ones the metric loss sees."""
+        return self._run(images)[0]
+
+    def classified(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Features after their necks, (N, c) each: the ones the classifiers see and retrieval compares."""
+        return {name: self.necks[name](feature) for name, feature in features.items()}
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) to the retrieval feature (N, Σc): each branch of unit length, concatenated.
+
+        Unit length gives each branch the same say in the Euclidean distance whatever its scale.
+        """
+        features = self.classified(self(images))
+        return torch.cat([F.normalize(feature.float()) for feature in features.values()], dim=1)
+
+    def maps(self, images: Tensor) -> dict[str, Tensor]:
+        """The feature map (N, C, H/16, W/16) that each branch pools, for pictures of its attention."""
+        return self._run(images)[1]
+
+    def boxes(self, images: Tensor) -> Tensor | None:
+        """Head-shoulder boxes (N, 4), x1 y1 x2 y2 in [0, 1], or nothing where no region is learned."""
+        return None if self.localiser is None else theta_to_box(self.localiser(images)).clamp(0, 1)
+
+    def _run(self, images: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        theta = None if self.localiser is None else self.localiser(images)
+        base = self.base(images)
+        features: dict[str, Tensor] = {}
+        maps: dict[str, Tensor] = {}
+        for stream in self.streams:
+            some_features, some_maps = stream(base, theta)
+            features |= some_features
+            maps |= some_maps
+        return features, maps
+
+
+def make_hsl(config: NetworkConfig, pretrained: bool = True) -> HSL:
+    """A localiser whose trunk is the configured backbone up to ``res_conv4_1``."""
+    parts = backbone(config.backbone, config.weights if pretrained else "none")
+    return HSL(parts.base, parts.base_width)
+
+
+def parameter_mib(module: nn.Module) -> float:
+    """Size of the parameters in MiB as float32, the unit of the paper's Table 2."""
+    return sum(p.numel() for p in module.parameters()) * 4 / 2**20
+
+
+def _stream(name: str, parts: Backbone, stream: object, channels: int) -> nn.Module:
+    if isinstance(stream, GlobalStream):
+        return Global(name, parts, stream, channels)
+    if isinstance(stream, InstanceStream):
+        return Instance(name, parts, stream, channels)
+    return Part(name, parts, stream, channels)  # type: ignore[arg-type]
+
+
+def _neck(kind: str, width: int) -> nn.Module:
+    if kind == "none":
+        return nn.Identity()
+    neck = nn.BatchNorm1d(width)
+    neck.bias.requires_grad_(False)
+    return neck

@@ -1,0 +1,43 @@
+"""Pooling of a feature map (N, C, H, W) to a vector (N, C)."""
+
+import torch
+from torch import Tensor, nn
+
+
+class GAP(nn.Module):
+    """Global average pooling."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C)."""
+        return x.mean(dim=(2, 3))
+
+
+class GMP(nn.Module):
+    """Global max pooling."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C)."""
+        return x.amax(dim=(2, 3))
+
+
+class GeM(nn.Module):
+    """Generalised mean pooling, Eq. 16 with a learnable exponent θ.
+
+    Eq. 16 sums where the text wants the range from average (θ = 1) to maximum pooling (θ → ∞): that is the mean.
+    """
+
+    def __init__(self, theta: float = 3.0, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.theta = nn.Parameter(torch.tensor(theta))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W), values below ``eps`` count as ``eps``, to (N, C)."""
+        # float32 whatever the autocast: a cube overflows float16 at 40.
+        x = x.float().clamp(min=self.eps)
+        return x.pow(self.theta).mean(dim=(2, 3)).pow(1 / self.theta)
+
+
+def pooling(name: str) -> nn.Module:
+    """``gap``, ``gmp`` or ``gem``."""
+    return {"gap": GAP, "gmp": GMP, "gem": GeM}[name]()

@@ -1,0 +1,94 @@
+"""First step of training (Eq. 15): the localiser alone, and how well it localises."""
+
+import time
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from torch import nn
+
+from cuhs.data.dataset import Batch
+from cuhs.losses import hsl_loss
+from cuhs.network.head_shoulder import iou, theta_to_box
+from cuhs.training.config import HslTraining
+from cuhs.training.schedule import learning_rate, set_learning_rate
+
+
+def split_boxed(
+    pids: np.ndarray, boxes: np.ndarray, held_out: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the boxed images to train on, and of those of held-out identities.
+
+    Args:
+        pids: (N,) identities.
+        boxes: (N, 4), NaN where there is none.
+        held_out: share of the identities; at least one is held out and one trained on.
+        seed: of the choice.
+    """
+    boxed = np.flatnonzero(~np.isnan(boxes[:, 0]))
+    identities = np.unique(pids[boxed])
+    shuffled = np.random.default_rng(seed).permutation(identities)
+    count = min(max(1, round(held_out * len(identities))), len(identities) - 1)
+    held = np.isin(pids[boxed], shuffled[:count])
+    return boxed[~held], boxed[held]
+
+
+def train_hsl_epoch(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    steps: int,
+    optimizer: torch.optim.Optimizer,
+    config: HslTraining,
+    epoch: int,
+    device: torch.device,
+    on_step: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """One pass of the HSL over ``batches`` whose images all have a box; arguments as of ``train_epoch``.
+
+    Returns:
+        Means of this worker: ``loss``, ``lr`` at the end, ``images_per_second``.
+    """
+    model.train()
+    total = torch.zeros((), device=device)
+    images, started, rate = 0, time.perf_counter(), 0.0
+    for step, batch in enumerate(batches):
+        rate = learning_rate(config, epoch + step / steps)
+        set_learning_rate(optimizer, rate)
+        loss = hsl_loss(model(batch.images.to(device)), batch.boxes.to(device))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        total += loss.detach()
+        images += len(batch.labels)
+        on_step()
+    return {
+        "loss": float(total) / steps,
+        "lr": rate,
+        "images_per_second": images / (time.perf_counter() - started),
+    }
+
+
+@torch.no_grad()
+def mean_iou(localise: nn.Module, batches: Iterable[Batch], device: torch.device) -> float:
+    """Mean IoU of predicted and true boxes over images that all have a box.
+
+    Args:
+        localise: images (n, 3, H, W) to T_θ (n, 4).
+        batches: images as they are, without augmentation.
+        device: of the localiser.
+    """
+    localise.eval()
+    values = [
+        iou(theta_to_box(localise(batch.images.to(device))), batch.boxes.to(device)).cpu() for batch in batches
+    ]
+    return float(torch.cat(values).mean())
+
+
+def constant_box_iou(train: np.ndarray, held_out: np.ndarray) -> float:
+    """IoU of always answering the mean training box: what a localiser has to beat.
+
+    Args:
+        train, held_out: boxes (N, 4) and (M, 4), none of them NaN.
+    """
+    mean = torch.from_numpy(train.mean(0, keepdims=True)).expand(len(held_out), 4)
+    return float(iou(mean, torch.from_numpy(held_out)).mean())

@@ -1,0 +1,162 @@
+import base64
+import io
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cuhs.evaluation import report
+
+
+def measures(mean):
+    keys = ("mAP", "mINP", "rank1")
+    values = {
+        k: v
+        for key in keys
+        for k, v in ((key, mean), (f"{key}_low", mean - 4.5), (f"{key}_high", mean + 3.25))
+    }
+    return values | {"queries": 120, "identities": 31, "queries_without_match": 2, "gallery": 900}
+
+
+def nothing():
+    return dict.fromkeys(measures(0), None) | {
+        "queries": 0,
+        "identities": 0,
+        "queries_without_match": 1,
+        "gallery": 0,
+    }
+
+
+def curve():
+    figure = Figure(figsize=(3, 2))
+    figure.add_subplot().plot([0, 1, 4])
+    return figure
+
+
+def pixels():
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def contents():
+    return {
+        "title": "CUHS <script>alert(1)</script> & co",
+        "groups": {"all": measures(71.25), "black & <b>white": measures(64.0), "distant": nothing()},
+        "dataset": {
+            "name": "fg_synth",
+            "train": {"images": 750, "cameras": ["a", "b"]},
+            "files": ["x"] * 400,
+        },
+        "parameters": {"network": {"top_k": 4, "init": None}, "train": {"milestones": (40, 70)}},
+        "provenance": {"commit": "4f1c0de", "MLflow run": "0123abcd", "server": "http://localhost:5000"},
+        "cmc": curve(),
+        "ranked_lists": {"all": curve(), "black & <b>white": pixels()},
+        "training_curves": curve(),
+        "contact_sheet": pixels(),
+    }
+
+
+class Page(HTMLParser):
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.attributes, self.text = [], [], ""
+        self.cells, self._row = [], None
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag == "tr":
+            self.cells.append([])
+        if tag in ("td", "th"):
+            self.cells[-1].append("")
+            self._row = self.cells[-1]
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self._row = None
+
+    def handle_data(self, data):
+        self.text += data
+        if self._row is not None:
+            self._row[-1] = " ".join((self._row[-1] + " " + data).split())
+
+
+def written(tmp_path, contents):
+    path = tmp_path / "new" / "report.html"
+    report.write(path, **contents)
+    return path.read_text(encoding="utf-8")
+
+
+def test_table_has_each_group_with_its_intervals(tmp_path, contents):
+    rows = Page(written(tmp_path, contents)).cells
+    assert rows[0] == ["Group", "mAP, %", "mINP, %", "Rank-1, %", "Queries", "Identities", "Gallery"]
+    number = "71.2 66.8 to 74.5"
+    assert rows[1] == ["all", number, number, number, "120 and 2 unmatched", "31", "900"]
+    assert rows[2][:2] == ["black & <b>white", "64.0 59.5 to 67.2"]
+    assert rows[3] == ["distant", "–", "–", "–", "0 and 1 unmatched", "0", "0"]
+    assert len(rows) == 4
+
+
+def test_report_asks_nothing_of_the_network_and_runs_nothing(tmp_path, contents):
+    html = written(tmp_path, contents)
+    page = Page(html)
+    assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & set(page.tags)
+    addresses = [
+        v for _, name, v in page.attributes if name in ("src", "href", "srcset", "poster", "data", "action")
+    ]
+    assert len(addresses) == 5
+    assert all(address.startswith("data:image/webp;base64,") for address in addresses)
+    assert "url(" not in html and "@import" not in html and "https://" not in html
+    # The one address in the page is a value that was passed in, shown as text.
+    assert html.count("http://") == 1 and "http://localhost:5000" in page.text
+    assert "default-src 'none'" in html
+
+
+def test_pictures_are_whole_and_described(tmp_path, contents):
+    page = Page(written(tmp_path, contents))
+    for _, name, value in page.attributes:
+        if name == "src":
+            image = Image.open(io.BytesIO(base64.b64decode(value.split(",", 1)[1])))
+            image.load()
+            assert image.format == "WEBP" and image.width in (390, 60)
+    descriptions = [value for tag, name, value in page.attributes if (tag, name) == ("img", "alt")]
+    assert len(descriptions) == len(set(descriptions)) == 5 and all(descriptions)
+    assert "Ranked lists of the group black & <b>white" in descriptions
+
+
+def test_facts_are_flat_and_long_lists_are_counted(tmp_path, contents):
+    text = " ".join(Page(written(tmp_path, contents)).text.split())
+    for fact in (
+        "commit 4f1c0de",
+        "MLflow run 0123abcd",
+        "train.images 750",
+        "train.cameras a, b",
+        "files 400 entries",
+        "network.top_k 4",
+        "network.init –",
+        "train.milestones 40, 70",
+    ):
+        assert fact in text
+    assert "CUHS <script>alert(1)</script> & co" in text
+
+
+def test_pictures_may_be_missing(tmp_path, contents):
+    for name in ("cmc", "ranked_lists", "training_curves", "contact_sheet"):
+        del contents[name]
+    page = Page(written(tmp_path, contents))
+    assert "img" not in page.tags
+    assert page.cells[1][0] == "all"
+
+
+def test_a_headline_group_without_queries_shows_no_headline(tmp_path, contents):
+    contents["groups"] = {"all": nothing()}
+    page = Page(written(tmp_path, contents))
+    assert "li" not in page.tags
+    assert page.cells[1][:2] == ["all", "–"]
+
+
+def test_the_same_contents_give_the_same_bytes(tmp_path, contents):
+    assert written(tmp_path, contents) == written(tmp_path, contents)
