@@ -73,7 +73,6 @@ class Evaluate(Config):
 
     batch: Positive = 64
     chunk_mb: Positive = 128
-    ranks: tuple[Positive, ...] = (1, 5, 10)
 
 
 class Tracking(Config):

@@ -88,7 +88,7 @@ def test_examples_are_of_different_identities():
 
 
 def test_a_group_without_a_valid_query_has_no_lists_and_no_curve(splits):
-    query, gallery = splits
+    _, gallery = splits
     strangers = features([0.0, 1.0], [70, 71], camera=0)
     results = evaluate_groups(strangers, gallery, resamples=100)
     assert figures.ranked_lists(strangers, gallery, results["all"], None, None) is None

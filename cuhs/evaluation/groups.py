@@ -1,0 +1,151 @@
+"""The measures of every evaluation group, with intervals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from cuhs.errors import CuhsError
+from cuhs.evaluation import bootstrap
+from cuhs.evaluation.ranking import Ranking, rank
+
+ALL = "all"
+
+Metrics = dict[str, float | int | None]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Extracted features of one split with what ranking needs to know of each row.
+
+    Attributes:
+        features: (N, D) float.
+        pids: (N,) str or int, identities.
+        camids: (N,) str or int, cameras.
+        groups: N lists of the evaluation groups that a row takes part in; every row is in ``all``.
+        junk: (N,) bool, rows that ranking ignores.
+        names: N names, for error messages and captions.
+
+    Raises:
+        CuhsError: the lengths differ.
+    """
+
+    features: torch.Tensor | np.ndarray
+    pids: np.ndarray
+    camids: np.ndarray
+    groups: Sequence[Sequence[str]]
+    junk: np.ndarray
+    names: Sequence[str]
+
+    def __post_init__(self) -> None:
+        for field in ("pids", "camids", "groups", "junk", "names"):
+            rows, got = len(self.features), len(getattr(self, field))
+            if got != rows:
+                raise CuhsError(f"{field}: {rows} rows of features need as many, got {got}")
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def rows_of(self, group: str) -> np.ndarray:
+        """Indices of the rows that take part in ``group`` and are not junk."""
+        member = np.array([group == ALL or group in groups for groups in self.groups], bool)
+        return np.flatnonzero(member & ~np.asarray(self.junk, bool))
+
+    def take(self, rows: np.ndarray) -> "Features":
+        """The given rows, in the given order; without a copy where those are all rows as they stand."""
+        if np.array_equal(rows, np.arange(len(self))):
+            return self
+        return Features(
+            self.features[rows],
+            np.asarray(self.pids)[rows],
+            np.asarray(self.camids)[rows],
+            [self.groups[i] for i in rows],
+            np.asarray(self.junk)[rows],
+            [self.names[i] for i in rows],
+        )
+
+
+@dataclass(frozen=True)
+class Group:
+    """One group's result.
+
+    Attributes:
+        metrics: ``mAP``, ``mINP`` and ``rankK`` in percent, each with ``_low`` and ``_high``, the ends of
+            its 95% interval, all rounded to 3 decimals; ``queries`` and ``identities`` that they are means
+            over, ``queries_without_match``, and ``gallery`` rows. Measures are None without a query, and
+            intervals with fewer than two identities.
+        query_rows: (Qg,) rows of the query split, in the order of ``ranking``.
+        gallery_rows: (Gg,) rows of the gallery split that ``ranking`` indexes.
+        ranking: what each of the group's queries found.
+    """
+
+    metrics: Metrics
+    query_rows: np.ndarray
+    gallery_rows: np.ndarray
+    ranking: Ranking
+
+
+def evaluate_groups(
+    query: Features,
+    gallery: Features,
+    *,
+    ranks: Sequence[int] = (1, 5, 10),
+    chunk_mb: float = 128,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> dict[str, Group]:
+    """Rank each group's queries against the group's gallery rows.
+
+    Args:
+        query: the queries.
+        gallery: the gallery; distractors take part in every group whose name is in their list.
+        ranks: the K of the CMC values reported.
+        chunk_mb: see :func:`.ranking.rank`.
+        resamples: see :func:`.bootstrap.interval`.
+        seed: see :func:`.bootstrap.interval`.
+
+    Returns:
+        ``all`` first, then every group that a row names, sorted.
+
+    Raises:
+        CuhsError: the features cannot be ranked (see :func:`.ranking.rank`).
+    """
+    named = {name for split in (query, gallery) for groups in split.groups for name in groups}
+    results = {}
+    for name in [ALL, *sorted(named - {ALL})]:
+        query_rows, gallery_rows = query.rows_of(name), gallery.rows_of(name)
+        queries, rows = query.take(query_rows), gallery.take(gallery_rows)
+        ranking = rank(
+            queries.features,
+            queries.pids,
+            queries.camids,
+            rows.features,
+            rows.pids,
+            rows.camids,
+            chunk_mb=chunk_mb,
+            query_names=queries.names,
+            gallery_names=rows.names,
+        )
+        metrics = _metrics(ranking, np.asarray(queries.pids), ranks, resamples, seed)
+        results[name] = Group(metrics | {"gallery": len(rows)}, query_rows, gallery_rows, ranking)
+    return results
+
+
+def _metrics(ranking: Ranking, pids: np.ndarray, ranks: Sequence[int], resamples: int, seed: int) -> Metrics:
+    valid = ranking.valid
+    per_query = [ranking.ap, ranking.inp, *(ranking.first_hit <= k for k in ranks)]
+    values = 100.0 * np.stack([column[valid] for column in per_query], axis=1)
+    low, high = bootstrap.interval(values, pids[valid], resamples=resamples, seed=seed)
+    metrics: Metrics = {}
+    for (name, value), lower, upper in zip(ranking.percentages(ranks).items(), low, high, strict=True):
+        metrics |= {name: _rounded(value), f"{name}_low": _rounded(lower), f"{name}_high": _rounded(upper)}
+    return metrics | {
+        "queries": int(valid.sum()),
+        "identities": len(np.unique(pids[valid])),
+        "queries_without_match": len(ranking.without_match),
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 3)

@@ -1,0 +1,92 @@
+"""The ranking as a metric that is fed batch by batch, across processes where there are several."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from cuhs.errors import CuhsError
+from cuhs.evaluation.ranking import Labels, rank
+
+
+class ReIDMetric:
+    """mAP, mINP and CMC of everything given to :meth:`update` since the last :meth:`reset`.
+
+    In a ``torch.distributed`` job every process feeds its own part and :meth:`compute` ranks the whole
+    on each of them. Feed each image once: a sampler that repeats images to even out the parts adds them
+    to the gallery a second time.
+
+    Example:
+        >>> import torch
+        >>> metric = ReIDMetric(ranks=(1,))
+        >>> metric.update(torch.tensor([[0.0], [5.0]]), [1, 2], [0, 0], is_query=True)
+        >>> metric.update(torch.tensor([[1.0], [2.0], [4.0]]), [1, 3, 2], [1, 1, 1], is_query=False)
+        >>> metric.compute()
+        {'mAP': 100.0, 'mINP': 100.0, 'rank1': 100.0}
+    """
+
+    def __init__(self, ranks: Sequence[int] = (1, 5, 10), chunk_mb: float = 128) -> None:
+        self.ranks = tuple(ranks)
+        self.chunk_mb = chunk_mb
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._batches: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        self._device = torch.device("cpu")
+
+    def update(
+        self, features: torch.Tensor, pids: Labels, camids: Labels, is_query: bool | torch.Tensor | np.ndarray
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            features: (N, D) float.
+            pids: (N,) int or str; a negative number marks a junk row.
+            camids: (N,) int or str.
+            is_query: (N,) bool, or one for the whole batch; the other rows are the gallery.
+
+        Raises:
+            CuhsError: the lengths differ.
+        """
+        count = len(features)
+        labels = [
+            np.asarray(item.cpu() if isinstance(item, torch.Tensor) else item)
+            for item in (pids, camids, is_query)
+        ]
+        if labels[2].ndim == 0:
+            labels[2] = np.full(count, bool(labels[2]))
+        for name, label in zip(("pids", "camids", "is_query"), labels, strict=True):
+            if label.shape != (count,):
+                raise CuhsError(f"{name}: {count} rows of features need as many, got {label.shape}")
+        self._device = features.device
+        self._batches.append(
+            (features.detach().float().cpu().numpy(), labels[0], labels[1], labels[2].astype(bool))
+        )
+
+    def compute(self) -> dict[str, float]:
+        """``mAP``, ``mINP`` and ``rankK`` in percent; NaN when no query has a true match.
+
+        Raises:
+            CuhsError: nothing was fed, or the features cannot be ranked (see :func:`.ranking.rank`).
+        """
+        batches = self._batches
+        if dist.is_available() and dist.is_initialized():
+            parts: list[list] = [[] for _ in range(dist.get_world_size())]
+            dist.all_gather_object(parts, batches)
+            batches = [batch for part in parts for batch in part]
+        if not batches:
+            raise CuhsError("ReIDMetric: nothing to rank; call update before compute")
+        features, pids, camids, is_query = (np.concatenate(column) for column in zip(*batches, strict=True))
+        gallery = ~is_query
+        ranking = rank(
+            torch.from_numpy(features[is_query]).to(self._device),
+            pids[is_query],
+            camids[is_query],
+            torch.from_numpy(features[gallery]).to(self._device),
+            pids[gallery],
+            camids[gallery],
+            chunk_mb=self.chunk_mb,
+        )
+        return ranking.percentages(self.ranks)

@@ -1,0 +1,100 @@
+"""The evaluation as one HTML file that needs nothing beside it."""
+
+import base64
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cuhs.evaluation.groups import Metrics
+
+Picture = Figure | Image.Image
+
+# A list longer than this is told by its length: file names by the hundred belong into other files.
+_LONGEST_LIST = 12
+
+
+def write(
+    path: Path,
+    *,
+    title: str,
+    groups: Mapping[str, Metrics],
+    dataset: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    cmc: Picture | None = None,
+    ranked_lists: Mapping[str, Picture] | None = None,
+    training_curves: Picture | None = None,
+    contact_sheet: Picture | None = None,
+) -> None:
+    """Write the report, creating its folder.
+
+    Args:
+        path: the HTML file.
+        title: names the model and what it was evaluated on.
+        groups: each group's measures as :class:`.groups.Group` has them; the first is the headline.
+        dataset: what was evaluated; nested mappings are shown with dotted keys.
+        parameters: what it was trained and evaluated with.
+        provenance: where it comes from: commit, data version, MLflow run and the like.
+        cmc: CMC curves.
+        ranked_lists: by group.
+        training_curves: losses and measures over the epochs.
+        contact_sheet: samples of the dataset.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["picture"] = _data_uri
+    environment.filters["measure"] = _measure_name
+    headline = next(iter(groups.values()))
+    html = environment.get_template("report.html.j2").render(
+        title=title,
+        groups=groups,
+        headline=headline,
+        measures=[key for key in headline if f"{key}_low" in headline],
+        facts={
+            "Provenance": dict(_flat(provenance)),
+            "Dataset": dict(_flat(dataset)),
+            "Parameters": dict(_flat(parameters)),
+        },
+        cmc=cmc,
+        ranked_lists=ranked_lists or {},
+        training_curves=training_curves,
+        contact_sheet=contact_sheet,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(html, encoding="utf-8")
+
+
+def _data_uri(picture: Picture) -> str:
+    """The picture as a WebP ``data:`` address; the same picture gives the same text."""
+    buffer = io.BytesIO()
+    if isinstance(picture, Figure):
+        picture.savefig(buffer, format="webp", dpi=130, pil_kwargs={"quality": 88})
+    else:
+        picture.convert("RGB").save(buffer, format="webp", quality=88)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _measure_name(key: str) -> str:
+    return f"Rank-{key.removeprefix('rank')}" if key.startswith("rank") else key
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested mappings as dotted keys and readable text."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list | tuple):
+            brief = f"{len(value)} entries" if len(value) > _LONGEST_LIST else ", ".join(map(str, value))
+            yield f"{prefix}{key}", brief or "none"
+        else:
+            yield f"{prefix}{key}", "–" if value is None else str(value)
