@@ -41,7 +41,7 @@ def train_hsl_epoch(
     config: HslTraining,
     epoch: int,
     device: torch.device,
-    on_step: Callable[[], None] = lambda: None,
+    on_step: Callable[[int, int], None] = lambda done, steps: None,
 ) -> dict[str, float]:
     """One pass of the HSL over ``batches`` whose images all have a box; arguments as of ``train_epoch``.
 
@@ -60,7 +60,7 @@ def train_hsl_epoch(
         optimizer.step()
         total += loss.detach()
         images += len(batch.labels)
-        on_step()
+        on_step(step + 1, steps)
     return {
         "loss": float(total) / steps,
         "lr": rate,

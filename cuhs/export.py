@@ -1,0 +1,97 @@
+"""Models on disk: safetensors and a JSON of the configuration; loading runs no pickle."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from cuhs.config import Config
+from cuhs.errors import CuhsError
+from cuhs.network.config import NetworkConfig
+from cuhs.network.cuhs import CUHS, make_hsl
+from cuhs.network.head_shoulder import HSL
+
+WEIGHTS, CARD = "model.safetensors", "model.json"
+
+
+class ModelCard(Config):
+    """What is needed to build and feed a saved model.
+
+    Attributes:
+        network: its configuration.
+        height, width: of its input, in pixels.
+        localises: whether it holds a head-shoulder localiser.
+        about: where it comes from, for people.
+    """
+
+    network: NetworkConfig
+    height: int
+    width: int
+    localises: bool
+    about: dict[str, Any] = {}
+
+
+def save(model: CUHS, card: ModelCard, folder: Path) -> None:
+    """Write a network without classifiers, so that it loads whatever identities it was trained on."""
+    _save(model.state_dict(), card, folder)
+
+
+def load(folder: Path) -> tuple[CUHS, ModelCard]:
+    """Read a network, in evaluation mode.
+
+    Raises:
+        CuhsError: files are missing, damaged, or not of this network.
+    """
+    card = _read_card(folder)
+    hsl = make_hsl(card.network, pretrained=False) if card.localises else None
+    model = CUHS(card.network, hsl, pretrained=False)
+    _fill(model, folder)
+    model.eval()
+    return model, card
+
+
+def save_hsl(hsl: HSL, card: ModelCard, folder: Path) -> None:
+    """Write a localiser."""
+    _save(hsl.state_dict(), card, folder)
+
+
+def load_hsl(folder: Path) -> HSL:
+    """Read a localiser.
+
+    Raises:
+        CuhsError: files are missing, damaged, or not of a localiser.
+    """
+    hsl = make_hsl(_read_card(folder).network, pretrained=False)
+    _fill(hsl, folder)
+    return hsl
+
+
+def _save(state: Mapping[str, Tensor], card: ModelCard, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, folder / WEIGHTS)
+    (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n")
+
+
+def _read_card(folder: Path) -> ModelCard:
+    path = folder / CARD
+    try:
+        return ModelCard.model_validate(json.loads(path.read_text()))
+    except FileNotFoundError as error:
+        raise CuhsError(f"{path}: missing; train the model first (dvc repro)") from error
+    except (ValueError, ValidationError) as error:
+        raise CuhsError(f"{path}: not a model card of this version; train the model again") from error
+
+
+def _fill(module: nn.Module, folder: Path) -> None:
+    path = folder / WEIGHTS
+    try:
+        module.load_state_dict(load_file(path))
+    except FileNotFoundError as error:
+        raise CuhsError(f"{path}: missing; train the model first (dvc repro)") from error
+    except (SafetensorError, RuntimeError) as error:
+        raise CuhsError(f"{path}: damaged, or not the weights of {folder / CARD}; train the model again") from error

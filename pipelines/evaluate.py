@@ -1,0 +1,142 @@
+"""Stage ``evaluate``: rank the test split with the trained network, report, and log into the model's run."""
+
+import csv
+import json
+import logging
+import warnings
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from cuhs.data.dataset import PersonImages
+from cuhs.data.shards import read_summary
+from cuhs.evaluation import figures, report
+from cuhs.evaluation.groups import Features, Group, evaluate_groups
+from cuhs.export import ModelCard, load
+from cuhs.network.cuhs import CUHS
+from cuhs.retrieval import embed
+from pipelines import cli, params, train
+from pipelines.console import progress, summary_table
+from pipelines.tracking import Run
+from pipelines.versions import DATASET, file_version, git_commit
+
+REPORTS = Path("reports")
+METRICS = REPORTS / "metrics.json"
+CMC = REPORTS / "cmc.csv"
+REPORT = REPORTS / "report.html"
+CMC_RANKS = 50
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Write ``reports/metrics.json``, ``cmc.csv`` and ``report.html``."""
+    p = params.load()
+    model, card = load(train.OUT)
+    device = torch.device("cuda" if torch.cuda.is_available() and p.compute.gpu != "no" else "cpu")
+    splits = {name: PersonImages(DATASET, name, card.height, card.width) for name in ("query", "gallery")}
+    features = {name: _features(model, images, p, device) for name, images in splits.items()}
+    groups = evaluate_groups(features["query"], features["gallery"], chunk_mb=p.evaluate.chunk_mb)
+    metrics = {name: group.metrics for name, group in groups.items()}
+
+    REPORTS.mkdir(exist_ok=True)
+    METRICS.write_text(json.dumps(metrics, indent=2) + "\n")
+    write_cmc(CMC, groups)
+    run = _run(p, card)
+    _report(p, card, groups, splits, run)
+    run.metrics({f"{group}/{key}": value for group, values in metrics.items() for key, value in values.items()})
+    for path in (METRICS, CMC, REPORT):
+        run.artifacts(path, "evaluation")
+    run.finish()
+    summary_table(metrics, p.variant)
+
+
+def write_cmc(path: Path, groups: Mapping[str, Group]) -> None:
+    """CMC curves as a table: ``rank``, then the share of queries in percent for each group."""
+    curves = {name: group.ranking.cmc(CMC_RANKS) for name, group in groups.items() if group.metrics["queries"]}
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["rank", *curves])
+        for k in range(CMC_RANKS):
+            rows.writerow([k + 1, *(round(100 * float(curve[k]), 3) for curve in curves.values())])
+
+
+def _features(model: CUHS, images: PersonImages, p: params.Params, device: torch.device) -> Features:
+    with progress() as bar:
+        task = bar.add_task(f"features of the {images.split} split", total=len(images))
+        features = embed(
+            model,
+            images,
+            p.evaluate.batch,
+            device,
+            p.compute.loader_processes,
+            lambda done: bar.update(task, completed=done),
+        )
+    return Features(features, images.pids, images.camids, images.groups, images.junk, list(images.paths))
+
+
+def _run(p: params.Params, card: ModelCard) -> Run:
+    """The model's run where it has not been evaluated yet; otherwise, and where the store lost it, a new one.
+
+    So figures of two evaluations never stand in one run.
+    """
+    version = file_version(train.OUT / "model.safetensors")
+    evaluated = "cuhs.evaluated_model"
+    run = Run(json.loads(train.RUN_FILE.read_text())["run_id"])
+    tags = {"cuhs.kind": "evaluation", "cuhs.model_run": run.id, evaluated: version}
+    name = f"{p.data.name} {p.variant} evaluated again"
+    if not run.exists():
+        return Run.start(p.tracking.experiment, name, tags, p.model_dump(mode="json"))
+    if evaluated in run.client.get_run(run.id).data.tags:
+        return Run.start(
+            p.tracking.experiment, name, {**tags, "mlflow.parentRunId": run.id}, p.model_dump(mode="json")
+        )
+    run.reopen()
+    run.tags({evaluated: version})
+    return run
+
+
+def _report(
+    p: params.Params, card: ModelCard, groups: dict[str, Group], splits: dict[str, PersonImages], run: Run
+) -> None:
+    summary = read_summary(DATASET)
+    commit, dirty = git_commit()
+    query, gallery = splits["query"], splits["gallery"]
+    names = {split: Features([0] * len(i), i.pids, i.camids, i.groups, i.junk, list(i.paths)) for split, i in splits.items()}
+    ranked = {}
+    for name, group in groups.items():
+        figure = figures.ranked_lists(names["query"], names["gallery"], group, _picture(query), _picture(gallery))
+        if figure is not None:
+            ranked[name] = figure
+    sheet = p.data.raw / "contact_sheet.jpg"
+    report.write(
+        REPORT,
+        title=f"{p.variant} on {p.data.name}",
+        groups={name: group.metrics for name, group in groups.items()},
+        dataset={"name": summary["name"], "protocol": summary["protocol"], **summary["groups"]},
+        parameters=p.model_dump(mode="json"),
+        provenance={
+            "data version": summary["version"],
+            "model": card.about,
+            "git commit": commit + (" with local changes" if dirty else ""),
+            "MLflow run": run.id,
+            "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+        cmc=figures.cmc_curves(groups),
+        ranked_lists=ranked,
+        contact_sheet=Image.open(sheet) if sheet.is_file() else None,
+    )
+
+
+def _picture(images: PersonImages) -> Callable[[int], Image.Image]:
+    return lambda index: Image.open(BytesIO(images.encoded(index))).convert("RGB")
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", category=UserWarning, module="torch")
+    cli.run(main)

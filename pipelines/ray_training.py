@@ -1,0 +1,259 @@
+"""Ray Train around a training: workers, checkpoints, resuming, progress.
+
+A stage gives a function that builds a :class:`Training` on a worker; everything else is the same for both steps.
+Checkpoints lie in ``runs/NAME``, outside DVC's outputs (DVC deletes those before a stage runs); the name is a
+hash of all inputs, so the same command goes on where it was killed and a changed parameter starts afresh.
+"""
+
+import logging
+import math
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from cuhs.errors import CuhsError
+from cuhs.training import checkpoint as checkpoints
+from pipelines.params import Compute, Params
+from pipelines.tracking import Run
+
+RUNS = Path("runs")
+
+
+class Training(Protocol):
+    """What a stage trains: its state, and one epoch of it."""
+
+    epochs: int
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+
+    def epoch(self, epoch: int, on_step: Callable[[int, int], None]) -> dict[str, float]:
+        """Train one epoch, counted from 0, on this worker's part; ``on_step(done, steps)`` after each step."""
+
+
+Make = Callable[[Params, dict[str, str], torch.device, int, int], Training]
+
+
+def train(make: Make, params: Params, paths: dict[str, str], name: str, run: Run) -> dict[str, Any]:
+    """Run a training on ``compute.workers`` workers, from its last checkpoint if it has one.
+
+    Args:
+        make: builds the training on a worker from (params, paths, device, rank, workers).
+        params: all parameters.
+        paths: absolute paths that ``make`` needs.
+        name: of the run directory.
+        run: where epochs are tracked.
+
+    Returns:
+        The last checkpoint's state: ``model``, ``optimizer``, ``epoch`` and ``history``, one dict an epoch.
+
+    Raises:
+        CuhsError: the training itself failed, or its workers failed more often than ``compute.max_failures``.
+    """
+    import ray
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    start_ray()
+    storage = RUNS.resolve()
+    config = {
+        "make": make,
+        "params": params,
+        "paths": paths,
+        "run": (run.id, run.client.tracking_uri),
+        "folder": str(storage / name),
+    }
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config=config,
+        scaling_config=ScalingConfig(**scaling(params.compute, ray.cluster_resources(), _node_cpus())),
+        run_config=RunConfig(
+            name=name,
+            storage_path=str(storage),
+            failure_config=FailureConfig(max_failures=params.compute.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+        ),
+    )
+    try:
+        result = trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise CuhsError(
+            f"{name}: workers failed more than {params.compute.max_failures} times "
+            f"({str(error).strip().splitlines()[0]}); the same command goes on from the last checkpoint"
+        ) from error
+    if failure := (result.metrics or {}).get("failure"):
+        raise CuhsError(str(failure))
+    state = last_state(storage / name)
+    if state is None:
+        raise CuhsError(f"{storage / name}: no whole checkpoint after the training; run the command again")
+    run.history(state["history"])
+    return state
+
+
+def discard(name: str) -> None:
+    """Delete the checkpoints of a run whose outputs are safe."""
+    shutil.rmtree(RUNS / name, ignore_errors=True)
+
+
+def start_ray() -> None:
+    """Join the cluster that ``RAY_ADDRESS`` names, or start Ray in this process."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    # One node reports usage to nobody and needs no dashboard.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Workers import the project from where the stage runs.
+    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}}
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(runtime_env=environment, logging_level=logging.WARNING)
+    else:
+        ray.init(address="local", include_dashboard=False, runtime_env=environment, logging_level=logging.WARNING)
+
+
+def scaling(compute: Compute, resources: dict[str, float], node_cpus: float) -> dict[str, Any]:
+    """Arguments of Ray's ``ScalingConfig``: workers share what the cluster has.
+
+    Args:
+        compute: how many workers, on what.
+        resources: of the whole cluster: ``CPU`` and, where there are any, ``GPU``.
+        node_cpus: of the largest node.
+
+    Raises:
+        CuhsError: more GPUs are wanted than there are.
+    """
+    gpus = resources.get("GPU", 0)
+    if compute.gpu == "yes" and gpus < compute.workers:
+        raise CuhsError(f"compute.gpu: {compute.workers} workers need as many GPUs, the cluster has {gpus:g}")
+    share = min(node_cpus, resources.get("CPU", 1) / compute.workers)
+    return {
+        "num_workers": compute.workers,
+        "use_gpu": compute.gpu != "no" and gpus >= compute.workers,
+        "resources_per_worker": {"CPU": math.floor(share) if share >= 1 else share},
+    }
+
+
+def last_state(folder: Path) -> dict[str, Any] | None:
+    """The state of the newest whole checkpoint in a run directory; damaged ones are passed over."""
+    for path in sorted(folder.glob("checkpoint_*"), reverse=True):
+        if checkpoints.is_whole(path):
+            return checkpoints.load(path)
+        logging.getLogger(__name__).warning("%s: damaged or unfinished checkpoint, passed over", path)
+    return None
+
+
+def _node_cpus() -> float:
+    import ray
+
+    return max(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])
+
+
+def _worker(config: dict[str, Any]) -> None:
+    """One Ray Train worker: build, resume, train epoch by epoch."""
+    import ray.train
+    import ray.train.torch
+
+    context = ray.train.get_context()
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    device = ray.train.torch.get_device()
+    cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 1)
+    torch.set_num_threads(max(1, int(cpus)))
+    folder = Path(config["folder"])
+    try:
+        training: Training = config["make"](config["params"], config["paths"], device, rank, workers)
+        state = last_state(folder)
+        history: list[dict[str, float]] = []
+        if state:
+            training.model.load_state_dict(state["model"])
+            training.optimizer.load_state_dict(state["optimizer"])
+            history = state["history"]
+        for epoch in range(len(history), training.epochs):
+            progress = _Progress(epoch, training.epochs, rank)
+            metrics = _mean_over_workers(training.epoch(epoch, progress))
+            if not all(math.isfinite(value) for value in metrics.values()):
+                raise CuhsError(f"the loss is not finite in epoch {epoch + 1}; lower the rate (lr) or warm up longer")
+            history.append(metrics)
+            progress.end(metrics)
+            if rank == 0:
+                _checkpoint(folder, training, history, epoch)
+                Run(*config["run"]).history(history)
+            else:
+                ray.train.report(metrics, checkpoint=None)
+    except CuhsError as error:
+        # Every worker fails alike here; a retry would fail again, so it is reported and not raised.
+        ray.train.report({"failure": str(error)})
+
+
+def _checkpoint(folder: Path, training: Training, history: list[dict[str, float]], epoch: int) -> None:
+    import ray.train
+
+    state = {
+        "model": training.model.state_dict(),
+        "optimizer": training.optimizer.state_dict(),
+        "epoch": epoch,
+        "history": history,
+    }
+    local = Path(tempfile.mkdtemp())
+    checkpoints.save(local, state)
+    ray.train.report(
+        history[-1],
+        checkpoint=ray.train.Checkpoint.from_directory(local),
+        # Never a name again: an orphan of a killed attempt may still lie there.
+        checkpoint_dir_name=f"checkpoint_{epoch:04d}_{uuid.uuid4().hex[:8]}",
+        checkpoint_upload_fn=lambda checkpoint, name: _verified_copy(checkpoint.path, folder / name),
+        delete_local_checkpoint_after_upload=True,
+    )
+
+
+def _verified_copy(local: str, target: Path) -> Any:
+    """Copy a checkpoint and read it back: Ray's own copy can lose files without a word."""
+    import ray.train
+
+    unfinished = target.with_name(f"unfinished_{target.name}")
+    shutil.copytree(local, unfinished)
+    if not checkpoints.is_whole(unfinished):
+        raise OSError(f"{target}: the checkpoint differs from what was written")
+    unfinished.rename(target)
+    return ray.train.Checkpoint.from_directory(target)
+
+
+def _mean_over_workers(metrics: dict[str, float]) -> dict[str, float]:
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return metrics
+    workers = dist.get_world_size()
+    gathered: list[dict[str, float]] = [{} for _ in range(workers)]
+    dist.all_gather_object(gathered, metrics)
+    means = {key: sum(m[key] for m in gathered) / workers for key in metrics}
+    if "images_per_second" in means:
+        means["images_per_second"] *= workers
+    return means
+
+
+class _Progress:
+    """A line now and then from the first worker, and one at the end of each epoch."""
+
+    EVERY_S = 20.0
+
+    def __init__(self, epoch: int, epochs: int, rank: int) -> None:
+        self.label, self.rank = f"epoch {epoch + 1:>3}/{epochs}", rank
+        self.started = self.last = time.monotonic()
+
+    def __call__(self, done: int, steps: int) -> None:
+        if self.rank == 0 and time.monotonic() - self.last > self.EVERY_S:
+            self.last = time.monotonic()
+            print(f"{self.label}  step {done}/{steps}", flush=True)
+
+    def end(self, metrics: dict[str, float]) -> None:
+        if self.rank == 0:
+            shown = "  ".join(f"{k} {v:.4g}" for k, v in metrics.items() if k.count("/") == 0)
+            print(f"{self.label}  {time.monotonic() - self.started:5.1f} s  {shown}", flush=True)

@@ -1,0 +1,123 @@
+"""The two trainings as a worker builds them: data, model, sampler, optimiser, for its rank."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+
+from cuhs.data.augment import Augmentation
+from cuhs.data.dataset import Batch, PersonImages, collate
+from cuhs.data.sampler import IdentitySampler, ShuffleSampler
+from cuhs.errors import CuhsError
+from cuhs.export import load_hsl
+from cuhs.network.cuhs import CUHS, make_hsl
+from cuhs.training.hsl import mean_iou, split_boxed, train_hsl_epoch
+from cuhs.training.reid import Classified, train_epoch
+from cuhs.training.schedule import adam
+from pipelines.params import Params
+
+OnStep = Callable[[int, int], None]
+
+
+class HslRun:
+    """First step: the localiser on the boxed training images of all but the held-out identities."""
+
+    def __init__(self, params: Params, paths: dict[str, str], device: torch.device, rank: int, workers: int) -> None:
+        self.config, self.device, self.rank = params.pretrain_hsl, device, rank
+        self.epochs = self.config.epochs
+        torch.manual_seed(self.config.seed)
+        augmentation = Augmentation(pad=params.train.pad, jitter=params.train.jitter)
+        images = PersonImages(Path(paths["dataset"]), "train", params.image.height, params.image.width, augmentation)
+        trained, held = boxed_split(images, params)
+        self.model = make_hsl(params.network)
+        self.model.start_at(torch.from_numpy(images.boxes[trained].mean(0)))
+        self.wrapped = _distributed(self.model, params.train.sync_bn, device)
+        self.sampler = ShuffleSampler(trained, self.config.batch, self.config.seed, rank, workers)
+        self.loader = _loader(images, self.sampler, params.compute.loader_processes, device)
+        self.held_out = held_out_loader(images, held, params.evaluate.batch)
+        self.optimizer = adam(self.model, self.config)
+
+    def epoch(self, epoch: int, on_step: OnStep) -> dict[str, float]:
+        """One pass, then the IoU on the held-out identities."""
+        self.sampler.set_epoch(epoch)
+        metrics = train_hsl_epoch(
+            self.wrapped, self.loader, len(self.sampler), self.optimizer, self.config, epoch, self.device, on_step
+        )
+        return {**metrics, "iou": mean_iou(self.model, self.held_out, self.device)}
+
+
+class ReIDRun:
+    """Second step: the whole network, its localiser frozen."""
+
+    def __init__(self, params: Params, paths: dict[str, str], device: torch.device, rank: int, workers: int) -> None:
+        self.config, self.device = params.train, device
+        self.epochs = self.config.epochs
+        torch.manual_seed(self.config.seed)
+        augmentation = Augmentation(pad=self.config.pad, jitter=self.config.jitter, erasing=self.config.erasing)
+        images = PersonImages(Path(paths["dataset"]), "train", params.image.height, params.image.width, augmentation)
+        hsl = load_hsl(Path(paths["hsl"])) if params.network.learned_stream else None
+        self.model = Classified(CUHS(params.network, hsl), len(images.identities))
+        self.wrapped = _distributed(self.model, self.config.sync_bn, device)
+        self.sampler = IdentitySampler(
+            images.labels, self.config.identities, self.config.images_per_identity, self.config.seed, rank, workers
+        )
+        self.loader = _loader(images, self.sampler, params.compute.loader_processes, device)
+        self.optimizer = adam(self.model, self.config)
+
+    def epoch(self, epoch: int, on_step: OnStep) -> dict[str, float]:
+        """One pass over this worker's part of each batch."""
+        self.sampler.set_epoch(epoch)
+        return train_epoch(
+            self.wrapped, self.loader, len(self.sampler), self.optimizer, self.config, epoch, self.device, on_step
+        )
+
+
+def boxed_split(images: PersonImages, params: Params) -> tuple[np.ndarray, np.ndarray]:
+    """Boxed images to train the localiser on, and those of held-out identities.
+
+    Raises:
+        CuhsError: there are too few boxes to learn anything from.
+    """
+    config = params.pretrain_hsl
+    boxed = images.pids[~np.isnan(images.boxes[:, 0])]
+    if len(np.unique(boxed)) < 2:
+        raise CuhsError(
+            f"data.sources: {len(boxed)} training images of {params.data.name} have a head-shoulder box; give a "
+            "`boxes` file, or a variant without a learned region (-S variant=fixed_region)"
+        )
+    return split_boxed(images.pids, images.boxes, config.held_out, config.seed)
+
+
+def held_out_loader(images: PersonImages, held: np.ndarray, batch: int) -> DataLoader[Batch]:
+    """The held-out images as they are."""
+    return DataLoader(Subset(images, held.tolist()), batch_size=batch, collate_fn=collate)  # type: ignore[arg-type]
+
+
+def _loader(
+    images: PersonImages, sampler: IdentitySampler | ShuffleSampler, processes: int, device: torch.device
+) -> DataLoader[Batch]:
+    return DataLoader(
+        images,
+        batch_sampler=sampler,
+        num_workers=processes,
+        collate_fn=collate,
+        pin_memory=device.type == "cuda",
+        # Fork would copy the threads' locks of the training process.
+        multiprocessing_context="forkserver" if processes else None,
+    )  # type: ignore[call-overload, no-any-return]
+
+
+def _distributed(model: nn.Module, sync_bn: bool, device: torch.device) -> nn.Module:
+    """The model on its device, channels-last, wrapped for several workers where there are several."""
+    import ray.train.torch
+
+    if sync_bn and device.type == "cpu":
+        raise CuhsError("train.sync_bn: synchronised normalisation needs GPUs; set it to false on CPUs")
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if sync_bn:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    wrapped: nn.Module = ray.train.torch.prepare_model(model, move_to_device=False)
+    return wrapped

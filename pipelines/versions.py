@@ -1,0 +1,52 @@
+"""What a result depends on, as short hashes: the data, the parameters, the code."""
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import cuhs
+from cuhs.data.shards import read_summary
+
+DATASET = Path("data/dataset")
+
+
+def data_version(root: Path = DATASET) -> str:
+    """The built dataset's version: a hash of its shards."""
+    return str(read_summary(root)["version"])
+
+
+def code_version() -> str:
+    """Hash of all Python files of the library and the pipelines."""
+    digest = hashlib.sha256()
+    for package in (Path(cuhs.__file__).parent, Path(__file__).parent):
+        for path in sorted(package.rglob("*.py")):
+            digest.update(f"{package.name}/{path.relative_to(package)}\0".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def file_version(path: Path) -> str:
+    """SHA-256 of one file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def run_name(stage: str, **inputs: Any) -> str:
+    """Name of a training run, the same only where every input is: ``train-1f0c9a…``."""
+    text = json.dumps(inputs, sort_keys=True, default=str)
+    return f"{stage}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def git_commit() -> tuple[str, bool]:
+    """The commit checked out and whether tracked files differ from it; empty outside a repository."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return commit, bool(_git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return "", False
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
