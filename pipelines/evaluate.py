@@ -48,7 +48,7 @@ def main() -> None:
     METRICS.write_text(json.dumps(metrics, indent=2) + "\n")
     write_cmc(CMC, groups)
     run = _run(p, card)
-    _report(p, card, groups, splits, run)
+    _report(p, card, groups, features, splits, run)
     run.metrics({f"{group}/{key}": value for group, values in metrics.items() for key, value in values.items()})
     for path in (METRICS, CMC, REPORT):
         run.artifacts(path, "evaluation")
@@ -102,15 +102,20 @@ def _run(p: params.Params, card: ModelCard) -> Run:
 
 
 def _report(
-    p: params.Params, card: ModelCard, groups: dict[str, Group], splits: dict[str, PersonImages], run: Run
+    p: params.Params,
+    card: ModelCard,
+    groups: dict[str, Group],
+    features: dict[str, Features],
+    splits: dict[str, PersonImages],
+    run: Run,
 ) -> None:
     summary = read_summary(DATASET)
     commit, dirty = git_commit()
-    query, gallery = splits["query"], splits["gallery"]
-    names = {split: Features([0] * len(i), i.pids, i.camids, i.groups, i.junk, list(i.paths)) for split, i in splits.items()}
     ranked = {}
     for name, group in groups.items():
-        figure = figures.ranked_lists(names["query"], names["gallery"], group, _picture(query), _picture(gallery))
+        figure = figures.ranked_lists(
+            features["query"], features["gallery"], group, _picture(splits["query"]), _picture(splits["gallery"])
+        )
         if figure is not None:
             ranked[name] = figure
     sheet = p.data.raw / "contact_sheet.jpg"

@@ -145,7 +145,7 @@ def scaling(compute: Compute, resources: dict[str, float], node_cpus: float) -> 
 
 def last_state(folder: Path) -> dict[str, Any] | None:
     """The state of the newest whole checkpoint in a run directory; damaged ones are passed over."""
-    for path in sorted(folder.glob("checkpoint_*"), reverse=True):
+    for path in sorted(folder.glob("checkpoint_*/"), reverse=True):
         if checkpoints.is_whole(path):
             return checkpoints.load(path)
         logging.getLogger(__name__).warning("%s: damaged or unfinished checkpoint, passed over", path)
