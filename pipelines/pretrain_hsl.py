@@ -4,6 +4,7 @@ import json
 import logging
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from cuhs.data.dataset import PersonImages
@@ -21,9 +22,14 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Train ``models/hsl`` where the variant learns its region; otherwise write that there is nothing to learn."""
+    """Train ``models/hsl``; without any box there is nothing to learn, and only variants that need it fail."""
     p = params.load()
     images = PersonImages(DATASET, "train", p.image.height, p.image.width)
+    if np.isnan(images.boxes).all():
+        log.warning("localiser: no training image has a head-shoulder box; variants with a learned region cannot run")
+        OUT.mkdir(parents=True, exist_ok=True)
+        _write_metrics({"images": 0})
+        return
     trained, held = boxed_split(images, p)
     constant = constant_box_iou(images.boxes[trained], images.boxes[held])
     inputs = {
@@ -51,13 +57,17 @@ def main() -> None:
     about = {**metrics, "run_id": run.id, "data_version": inputs["data"]}
     card = ModelCard(network=p.network, height=p.image.height, width=p.image.width, localises=True, about=about)
     save_hsl(hsl, card, OUT)
-    METRICS.parent.mkdir(exist_ok=True)
-    METRICS.write_text(json.dumps(metrics, indent=2) + "\n")
+    _write_metrics(metrics)
     run.metrics({f"hsl/{key}": value for key, value in metrics.items()})
     run.artifacts(OUT, "model")
     run.finish()
     ray_training.discard(name)
     log.info("localiser: IoU %.3f on held-out identities (constant box %.3f)", metrics["iou"], constant)
+
+
+def _write_metrics(metrics: dict[str, float]) -> None:
+    METRICS.parent.mkdir(exist_ok=True)
+    METRICS.write_text(json.dumps(metrics, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ import math
 import os
 import shutil
 import tempfile
-import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from torch import nn
 from cuhs.errors import CuhsError
 from cuhs.training import checkpoint as checkpoints
 from pipelines.params import Compute, Params
+from pipelines.progress import WorkerProgress, board
 from pipelines.tracking import Run
 
 RUNS = Path("runs")
@@ -64,26 +65,25 @@ def train(make: Make, params: Params, paths: dict[str, str], name: str, run: Run
 
     start_ray()
     storage = RUNS.resolve()
-    config = {
-        "make": make,
-        "params": params,
-        "paths": paths,
-        "run": (run.id, run.client.tracking_uri),
-        "folder": str(storage / name),
-    }
-    trainer = TorchTrainer(
-        _worker,
-        train_loop_config=config,
-        scaling_config=ScalingConfig(**scaling(params.compute, ray.cluster_resources(), _node_cpus())),
-        run_config=RunConfig(
-            name=name,
-            storage_path=str(storage),
-            failure_config=FailureConfig(max_failures=params.compute.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=2),
-        ),
+    scaled = ScalingConfig(**scaling(params.compute, ray.cluster_resources(), _node_cpus()))
+    run_config = RunConfig(
+        name=name,
+        storage_path=str(storage),
+        failure_config=FailureConfig(max_failures=params.compute.max_failures),
+        checkpoint_config=CheckpointConfig(num_to_keep=2),
     )
     try:
-        result = trainer.fit()
+        with board(name.partition("-")[0]) as progress:
+            config = {
+                "make": make,
+                "params": params,
+                "paths": paths,
+                "run": (run.id, run.client.tracking_uri),
+                "folder": str(storage / name),
+                "progress": progress,
+            }
+            trainer = TorchTrainer(_worker, train_loop_config=config, scaling_config=scaled, run_config=run_config)
+            result = trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise CuhsError(
             f"{name}: workers failed more than {params.compute.max_failures} times "
@@ -109,16 +109,15 @@ def start_ray() -> None:
 
     if ray.is_initialized():
         return
-    # One node reports usage to nobody and needs no dashboard.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Workers import the project from where the stage runs.
-    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(runtime_env=environment, logging_level=logging.WARNING)
-    else:
-        ray.init(address="local", include_dashboard=False, runtime_env=environment, logging_level=logging.WARNING)
+    debug = bool(os.environ.get("CUHS_DEBUG"))
+    options: dict[str, Any] = {
+        "logging_level": logging.INFO if debug else logging.ERROR,
+        "log_to_driver": debug,
+    }
+    if not os.environ.get("RAY_ADDRESS"):
+        options |= {"address": "local", "include_dashboard": False}
+    ray.init(**options)
 
 
 def scaling(compute: Compute, resources: dict[str, float], node_cpus: float) -> dict[str, Any]:
@@ -171,6 +170,7 @@ def _worker(config: dict[str, Any]) -> None:
     folder = Path(config["folder"])
     try:
         training: Training = config["make"](config["params"], config["paths"], device, rank, workers)
+        progress = WorkerProgress(config["progress"], rank, training.epochs)
         state = last_state(folder)
         history: list[dict[str, float]] = []
         if state:
@@ -178,12 +178,11 @@ def _worker(config: dict[str, Any]) -> None:
             training.optimizer.load_state_dict(state["optimizer"])
             history = state["history"]
         for epoch in range(len(history), training.epochs):
-            progress = _Progress(epoch, training.epochs, rank)
-            metrics = _mean_over_workers(training.epoch(epoch, progress))
+            metrics = _mean_over_workers(training.epoch(epoch, partial(progress.position, epoch)))
             if not all(math.isfinite(value) for value in metrics.values()):
                 raise CuhsError(f"the loss is not finite in epoch {epoch + 1}; lower the rate (lr) or warm up longer")
             history.append(metrics)
-            progress.end(metrics)
+            progress.end_of_epoch(epoch, metrics)
             if rank == 0:
                 _checkpoint(folder, training, history, epoch)
                 Run(*config["run"]).history(history)
@@ -237,23 +236,3 @@ def _mean_over_workers(metrics: dict[str, float]) -> dict[str, float]:
     if "images_per_second" in means:
         means["images_per_second"] *= workers
     return means
-
-
-class _Progress:
-    """A line now and then from the first worker, and one at the end of each epoch."""
-
-    EVERY_S = 20.0
-
-    def __init__(self, epoch: int, epochs: int, rank: int) -> None:
-        self.label, self.rank = f"epoch {epoch + 1:>3}/{epochs}", rank
-        self.started = self.last = time.monotonic()
-
-    def __call__(self, done: int, steps: int) -> None:
-        if self.rank == 0 and time.monotonic() - self.last > self.EVERY_S:
-            self.last = time.monotonic()
-            print(f"{self.label}  step {done}/{steps}", flush=True)
-
-    def end(self, metrics: dict[str, float]) -> None:
-        if self.rank == 0:
-            shown = "  ".join(f"{k} {v:.4g}" for k, v in metrics.items() if k.count("/") == 0)
-            print(f"{self.label}  {time.monotonic() - self.started:5.1f} s  {shown}", flush=True)

@@ -1,0 +1,52 @@
+# The ways into the project; `make` alone lists them. All of them run in .venv, which the first one builds.
+.DEFAULT_GOAL := help
+.PHONY: help env repro test lint format lock ui
+
+PORT ?= 5000
+# The first of these that is a Python 3.11 to 3.13 makes .venv; PYTHON=/path/to/python3.12 names another.
+PYTHON ?= python3.13 python3.12 python3.11 python3
+SUITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+SUITABLE = $(shell for python in $(PYTHON); do $$python -c '$(SUITS)' 2>/dev/null && echo $$python; done)
+NO_PYTHON := no Python 3.11 to 3.13 with its venv module among: $(PYTHON). Install one or name it with PYTHON=/path/to/python
+
+# Stages call `python`; what they start has to find the same one.
+IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+env: .venv/synced ## build .venv from requirements.lock
+	@:
+
+repro: env ## run the pipeline with params.yaml: data, localiser, network, evaluation
+	@$(IN_VENV) python -m dvc repro
+	@$(IN_VENV) python -m pipelines.summary
+
+test: lint ## lint, then run the tests
+	@$(IN_VENV) python -m pytest
+
+lint: env ## ruff and mypy
+	@$(IN_VENV) python -m ruff check --quiet
+	@$(IN_VENV) python -m ruff format --check --quiet
+	@$(IN_VENV) python -m mypy
+
+format: env ## let ruff mend and format the code
+	@$(IN_VENV) python -m ruff check --fix
+	@$(IN_VENV) python -m ruff format
+
+ui: env ## MLflow on http://127.0.0.1:5000 (PORT=5001 chooses another port)
+	@$(IN_VENV) python -m mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///mlflow.db
+
+lock: | .venv/bin/uv ## resolve requirements.lock anew after a change in pyproject.toml
+	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
+		--no-header --no-annotate pyproject.toml -o requirements.lock
+
+.venv/synced: requirements.lock | .venv/bin/uv
+	@.venv/bin/uv pip sync --python .venv/bin/python requirements.lock
+	@touch $@
+
+# uv comes in the locked version, its hash checked.
+.venv/bin/uv:
+	@$(or $(firstword $(SUITABLE)),$(error $(NO_PYTHON))) -m venv --clear .venv
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
