@@ -1,6 +1,6 @@
 # The ways into the project; `make` alone lists them. All of them run in .venv, which the first one builds.
 .DEFAULT_GOAL := help
-.PHONY: help env repro test lint format lock ui
+.PHONY: help env repro test lint format params lock ui
 
 PORT ?= 5000
 # The first of these that is a Python 3.11 to 3.13 makes .venv; PYTHON=/path/to/python3.12 names another.
@@ -27,12 +27,16 @@ test: lint ## lint, then run the tests
 
 lint: env ## ruff and mypy
 	@$(IN_VENV) python -m ruff check --quiet
-	@$(IN_VENV) python -m ruff format --check --quiet
+	@$(IN_VENV) python -m ruff format --check
 	@$(IN_VENV) python -m mypy
 
 format: env ## let ruff mend and format the code
 	@$(IN_VENV) python -m ruff check --fix
 	@$(IN_VENV) python -m ruff format
+
+params: env ## compose params.yaml anew from the defaults in pipelines/conf
+	@$(IN_VENV) python -c 'from dvc.utils.hydra import compose_and_dump; \
+		compose_and_dump("params.yaml", "$(CURDIR)/pipelines/conf", None, "config", "$(CURDIR)", [])'
 
 ui: env ## MLflow on http://127.0.0.1:5000 (PORT=5001 chooses another port)
 	@$(IN_VENV) python -m mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///mlflow.db

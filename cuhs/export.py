@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ class ModelCard(Config):
     height: int
     width: int
     localises: bool
-    about: dict[str, Any] = {}
+    about: dict[str, Any] = Field(default_factory=dict)
 
 
 def save(model: CUHS, card: ModelCard, folder: Path) -> None:
@@ -94,4 +94,6 @@ def _fill(module: nn.Module, folder: Path) -> None:
     except FileNotFoundError as error:
         raise CuhsError(f"{path}: missing; train the model first (dvc repro)") from error
     except (SafetensorError, RuntimeError) as error:
-        raise CuhsError(f"{path}: damaged, or not the weights of {folder / CARD}; train the model again") from error
+        raise CuhsError(
+            f"{path}: damaged, or not the weights of {folder / CARD}; train the model again"
+        ) from error

@@ -130,7 +130,8 @@ class _GatherWithGradient(torch.autograd.Function):
         (grad,) = grads
         if not _distributed():
             return grad
-        grad = grad.contiguous()
+        # A copy: autograd may hand the same tensor to other nodes.
+        grad = grad.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(grad)
         return grad.chunk(dist.get_world_size())[dist.get_rank()]
 

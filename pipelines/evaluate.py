@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -49,7 +48,9 @@ def main() -> None:
     write_cmc(CMC, groups)
     run = _run(p, card)
     _report(p, card, groups, features, splits, run)
-    run.metrics({f"{group}/{key}": value for group, values in metrics.items() for key, value in values.items()})
+    run.metrics(
+        {f"{group}/{key}": value for group, values in metrics.items() for key, value in values.items()}
+    )
     for path in (METRICS, CMC, REPORT):
         run.artifacts(path, "evaluation")
     run.finish()
@@ -58,7 +59,9 @@ def main() -> None:
 
 def write_cmc(path: Path, groups: Mapping[str, Group]) -> None:
     """CMC curves as a table: ``rank``, then the share of queries in percent for each group."""
-    curves = {name: group.ranking.cmc(CMC_RANKS) for name, group in groups.items() if group.metrics["queries"]}
+    curves = {
+        name: group.ranking.cmc(CMC_RANKS) for name, group in groups.items() if group.metrics["queries"]
+    }
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["rank", *curves])
@@ -114,7 +117,11 @@ def _report(
     ranked = {}
     for name, group in groups.items():
         figure = figures.ranked_lists(
-            features["query"], features["gallery"], group, _picture(splits["query"]), _picture(splits["gallery"])
+            features["query"],
+            features["gallery"],
+            group,
+            _picture(splits["query"]),
+            _picture(splits["gallery"]),
         )
         if figure is not None:
             ranked[name] = figure

@@ -26,14 +26,17 @@ def main() -> None:
     p = params.load()
     images = PersonImages(DATASET, "train", p.image.height, p.image.width)
     if np.isnan(images.boxes).all():
-        log.warning("localiser: no training image has a head-shoulder box; variants with a learned region cannot run")
+        log.warning(
+            "localiser: no training image has a head-shoulder box; variants with a learned region cannot run"
+        )
         OUT.mkdir(parents=True, exist_ok=True)
         _write_metrics({"images": 0})
         return
     trained, held = boxed_split(images, p)
     constant = constant_box_iou(images.boxes[trained], images.boxes[held])
+    data = data_version()
     inputs = {
-        "data": data_version(),
+        "data": data,
         "image": p.image.model_dump(),
         "backbone": (p.network.backbone, p.network.weights),
         "pretrain_hsl": p.pretrain_hsl.model_dump(),
@@ -42,8 +45,13 @@ def main() -> None:
         "code": code_version(),
     }
     name = run_name("pretrain_hsl", **inputs)
-    run = runs.start_or_resume(name, p, kind="hsl", data_version=inputs["data"])
-    log.info("localiser: %d boxed images, %d held out; a constant box has IoU %.3f", len(trained), len(held), constant)
+    run = runs.start_or_resume(name, p, kind="hsl", data_version=data)
+    log.info(
+        "localiser: %d boxed images, %d held out; a constant box has IoU %.3f",
+        len(trained),
+        len(held),
+        constant,
+    )
     state = ray_training.train(HslRun, p, {"dataset": str(DATASET.resolve())}, name, run)
 
     hsl = make_hsl(p.network, pretrained=False)
@@ -54,8 +62,10 @@ def main() -> None:
         "images": len(trained),
         "held_out_images": len(held),
     }
-    about = {**metrics, "run_id": run.id, "data_version": inputs["data"]}
-    card = ModelCard(network=p.network, height=p.image.height, width=p.image.width, localises=True, about=about)
+    about = {**metrics, "run_id": run.id, "data_version": data}
+    card = ModelCard(
+        network=p.network, height=p.image.height, width=p.image.width, localises=True, about=about
+    )
     save_hsl(hsl, card, OUT)
     _write_metrics(metrics)
     run.metrics({f"hsl/{key}": value for key, value in metrics.items()})

@@ -33,8 +33,14 @@ class Training(Protocol):
     """What a stage trains: its state, and one epoch of it."""
 
     epochs: int
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Its state is checkpointed with the model's."""
+
+    @property
+    def model(self) -> nn.Module:
+        """What is checkpointed, not wrapped for distributed training."""
 
     def epoch(self, epoch: int, on_step: Callable[[int, int], None]) -> dict[str, float]:
         """Train one epoch, counted from 0, on this worker's part; ``on_step(done, steps)`` after each step."""
@@ -82,7 +88,9 @@ def train(make: Make, params: Params, paths: dict[str, str], name: str, run: Run
                 "folder": str(storage / name),
                 "progress": progress,
             }
-            trainer = TorchTrainer(_worker, train_loop_config=config, scaling_config=scaled, run_config=run_config)
+            trainer = TorchTrainer(
+                _worker, train_loop_config=config, scaling_config=scaled, run_config=run_config
+            )
             result = trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise CuhsError(
@@ -180,7 +188,9 @@ def _worker(config: dict[str, Any]) -> None:
         for epoch in range(len(history), training.epochs):
             metrics = _mean_over_workers(training.epoch(epoch, partial(progress.position, epoch)))
             if not all(math.isfinite(value) for value in metrics.values()):
-                raise CuhsError(f"the loss is not finite in epoch {epoch + 1}; lower the rate (lr) or warm up longer")
+                raise CuhsError(
+                    f"the loss is not finite in epoch {epoch + 1}; lower lr or warm up longer"
+                )
             history.append(metrics)
             progress.end_of_epoch(epoch, metrics)
             if rank == 0:

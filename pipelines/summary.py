@@ -2,10 +2,10 @@
 
 import json
 
+from cuhs.errors import CuhsError
 from pipelines import cli, params
 from pipelines.console import console, summary_table
 from pipelines.evaluate import METRICS, REPORT
-from cuhs.errors import CuhsError
 
 
 def main() -> None:
@@ -13,7 +13,9 @@ def main() -> None:
     p = params.load()
     if not METRICS.is_file():
         raise CuhsError(f"{METRICS}: missing; nothing has been evaluated yet (dvc repro)")
-    summary_table(json.loads(METRICS.read_text()), f"{p.variant} on {p.data.name} ({p.profile}), 95 % intervals")
+    summary_table(
+        json.loads(METRICS.read_text()), f"{p.variant} on {p.data.name} ({p.profile}), 95 % intervals"
+    )
     console.print(f"report:  {REPORT.resolve().as_uri()}", soft_wrap=True)
     console.print("runs:    make ui   (MLflow at http://127.0.0.1:5000)")
 

@@ -59,7 +59,9 @@ class Run:
             flat = _flat(params)
             client.log_batch(run.info.run_id, params=[Param(key, str(value)) for key, value in flat.items()])
         except MlflowException as error:
-            raise CuhsError(f"MLFLOW_TRACKING_URI: {uri()} does not answer ({error}); start it or unset it") from error
+            raise CuhsError(
+                f"MLFLOW_TRACKING_URI: {uri()} does not answer ({error}); start it or unset it"
+            ) from error
         return cls(run.info.run_id)
 
     def exists(self) -> bool:
@@ -105,7 +107,9 @@ class Run:
 
     def finish(self, failed: bool = False) -> None:
         """End the run."""
-        self.client.set_terminated(self.id, RunStatus.to_string(RunStatus.FAILED if failed else RunStatus.FINISHED))
+        self.client.set_terminated(
+            self.id, RunStatus.to_string(RunStatus.FAILED if failed else RunStatus.FINISHED)
+        )
 
 
 def _experiment(client: MlflowClient, name: str) -> str:
@@ -117,8 +121,11 @@ def _experiment(client: MlflowClient, name: str) -> str:
         location = Path("mlartifacts").resolve().as_uri() if uri().startswith("sqlite:") else None
         return client.create_experiment(name, artifact_location=location)
     except MlflowException:
-        # Another process made it in between.
-        return str(client.get_experiment_by_name(name).experiment_id)
+        # Another process made it in between, or the store is away and says so again.
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return str(found.experiment_id)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -26,8 +26,9 @@ def main() -> None:
     p = params.load()
     # Building it here first shows impossible parameters before any worker starts.
     network = CUHS(p.network, load_hsl(pretrain_hsl.OUT) if p.network.learned_stream else None)
+    data = data_version()
     inputs = {
-        "data": data_version(),
+        "data": data,
         "hsl": file_version(pretrain_hsl.OUT / "model.safetensors") if p.network.learned_stream else None,
         "image": p.image.model_dump(),
         "network": p.network.model_dump(),
@@ -36,14 +37,16 @@ def main() -> None:
         "code": code_version(),
     }
     name = run_name("train", **inputs)
-    run = runs.start_or_resume(name, p, kind="model", data_version=inputs["data"])
+    run = runs.start_or_resume(name, p, kind="model", data_version=data)
     mib = parameter_mib(network)
     log.info("%s: %s, %.1f MiB of parameters", p.variant, ", ".join(network.widths), mib)
     paths = {"dataset": str(DATASET.resolve()), "hsl": str(pretrain_hsl.OUT.resolve())}
     state = ray_training.train(ReIDRun, p, paths, name, run)
 
     prefix = "network."
-    network.load_state_dict({k.removeprefix(prefix): v for k, v in state["model"].items() if k.startswith(prefix)})
+    network.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in state["model"].items() if k.startswith(prefix)}
+    )
     metrics: dict[str, float | None] = {"parameters_mib": mib}
     if network.localiser is not None:
         images = PersonImages(DATASET, "train", p.image.height, p.image.width)
@@ -51,7 +54,7 @@ def main() -> None:
         # The bar of the freezing: after the main training the localiser answers as it did before.
         metrics["hsl/iou_after_training"] = mean_iou(network.localiser, held, torch.device("cpu"))
         metrics["hsl/iou"] = json.loads(pretrain_hsl.METRICS.read_text())["iou"]
-    about = {"run_id": run.id, "data_version": inputs["data"], "variant": p.variant, **metrics}
+    about = {"run_id": run.id, "data_version": data, "variant": p.variant, **metrics}
     card = ModelCard(
         network=p.network,
         height=p.image.height,

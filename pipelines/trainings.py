@@ -25,12 +25,16 @@ OnStep = Callable[[int, int], None]
 class HslRun:
     """First step: the localiser on the boxed training images of all but the held-out identities."""
 
-    def __init__(self, params: Params, paths: dict[str, str], device: torch.device, rank: int, workers: int) -> None:
+    def __init__(
+        self, params: Params, paths: dict[str, str], device: torch.device, rank: int, workers: int
+    ) -> None:
         self.config, self.device, self.rank = params.pretrain_hsl, device, rank
         self.epochs = self.config.epochs
         torch.manual_seed(self.config.seed)
         augmentation = Augmentation(pad=params.train.pad, jitter=params.train.jitter)
-        images = PersonImages(Path(paths["dataset"]), "train", params.image.height, params.image.width, augmentation)
+        images = PersonImages(
+            Path(paths["dataset"]), "train", params.image.height, params.image.width, augmentation
+        )
         trained, held = boxed_split(images, params)
         self.model = make_hsl(params.network)
         self.model.start_at(torch.from_numpy(images.boxes[trained].mean(0)))
@@ -44,7 +48,14 @@ class HslRun:
         """One pass, then the IoU on the held-out identities."""
         self.sampler.set_epoch(epoch)
         metrics = train_hsl_epoch(
-            self.wrapped, self.loader, len(self.sampler), self.optimizer, self.config, epoch, self.device, on_step
+            self.wrapped,
+            self.loader,
+            len(self.sampler),
+            self.optimizer,
+            self.config,
+            epoch,
+            self.device,
+            on_step,
         )
         return {**metrics, "iou": mean_iou(self.model, self.held_out, self.device)}
 
@@ -52,17 +63,28 @@ class HslRun:
 class ReIDRun:
     """Second step: the whole network, its localiser frozen."""
 
-    def __init__(self, params: Params, paths: dict[str, str], device: torch.device, rank: int, workers: int) -> None:
+    def __init__(
+        self, params: Params, paths: dict[str, str], device: torch.device, rank: int, workers: int
+    ) -> None:
         self.config, self.device = params.train, device
         self.epochs = self.config.epochs
         torch.manual_seed(self.config.seed)
-        augmentation = Augmentation(pad=self.config.pad, jitter=self.config.jitter, erasing=self.config.erasing)
-        images = PersonImages(Path(paths["dataset"]), "train", params.image.height, params.image.width, augmentation)
+        augmentation = Augmentation(
+            pad=self.config.pad, jitter=self.config.jitter, erasing=self.config.erasing
+        )
+        images = PersonImages(
+            Path(paths["dataset"]), "train", params.image.height, params.image.width, augmentation
+        )
         hsl = load_hsl(Path(paths["hsl"])) if params.network.learned_stream else None
         self.model = Classified(CUHS(params.network, hsl), len(images.identities))
         self.wrapped = _distributed(self.model, self.config.sync_bn, device)
         self.sampler = IdentitySampler(
-            images.labels, self.config.identities, self.config.images_per_identity, self.config.seed, rank, workers
+            images.labels,
+            self.config.identities,
+            self.config.images_per_identity,
+            self.config.seed,
+            rank,
+            workers,
         )
         self.loader = _loader(images, self.sampler, params.compute.loader_processes, device)
         self.optimizer = adam(self.model, self.config)
@@ -71,7 +93,14 @@ class ReIDRun:
         """One pass over this worker's part of each batch."""
         self.sampler.set_epoch(epoch)
         return train_epoch(
-            self.wrapped, self.loader, len(self.sampler), self.optimizer, self.config, epoch, self.device, on_step
+            self.wrapped,
+            self.loader,
+            len(self.sampler),
+            self.optimizer,
+            self.config,
+            epoch,
+            self.device,
+            on_step,
         )
 
 
@@ -100,14 +129,14 @@ def _loader(
     images: PersonImages, sampler: IdentitySampler | ShuffleSampler, processes: int, device: torch.device
 ) -> DataLoader[Batch]:
     return DataLoader(
-        images,
+        images,  # type: ignore[arg-type]
         batch_sampler=sampler,
         num_workers=processes,
         collate_fn=collate,
         pin_memory=device.type == "cuda",
         # Fork would copy the threads' locks of the training process.
         multiprocessing_context="forkserver" if processes else None,
-    )  # type: ignore[call-overload, no-any-return]
+    )
 
 
 def _distributed(model: nn.Module, sync_bn: bool, device: torch.device) -> nn.Module:

@@ -70,7 +70,7 @@ class Augmentation:
     ) -> tuple[np.ndarray, np.ndarray]:
         h, w = pixels.shape[:2]
         dy, dx = (
-            int(round(s * self.pad * side / full))
+            round(float(s) * self.pad * side / full)
             for s, side, full in zip(shift, (h, w), (384, 128), strict=True)
         )
         if dy == dx == 0:
@@ -95,7 +95,7 @@ class Augmentation:
         _, h, w = tensor.shape
         for _ in range(20):
             area, aspect = rng.uniform(0.02, 0.4) * h * w, np.exp(rng.uniform(np.log(0.3), np.log(1 / 0.3)))
-            eh, ew = int(round((area * aspect) ** 0.5)), int(round((area / aspect) ** 0.5))
+            eh, ew = round(float(area * aspect) ** 0.5), round(float(area / aspect) ** 0.5)
             if 0 < eh < h and 0 < ew < w:
                 y, x = rng.integers(0, h - eh + 1), rng.integers(0, w - ew + 1)
                 tensor[:, y : y + eh, x : x + ew] = 0

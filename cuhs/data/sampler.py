@@ -12,7 +12,7 @@ from cuhs.errors import CuhsError
 class Draw(NamedTuple):
     """One image of one epoch, with the seed of its augmentation."""
 
-    index: int
+    row: int
     seed: int
 
 

@@ -119,8 +119,8 @@ def _read(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise CuhsError(f"network.weights: {path}: no such file") from error
     except Exception as error:  # torch raises half a dozen types for a file that is no state dict
-        first_line = str(error).splitlines()[0]
-        raise CuhsError(f"network.weights: {path}: not a state dict that loads safely ({first_line})") from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CuhsError(f"network.weights: {path}: not a state dict that loads safely ({reason})") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CuhsError(f"network.weights: {path}: not a state dict")
     return state
@@ -133,12 +133,17 @@ def _renamed(state: dict[str, Tensor], net: nn.Module, origin: str) -> dict[str,
     is unknown, order and shapes decide.
     """
     target = net.state_dict()
-    wanted = [key for key in target if not key.startswith(("fc.", "classifier."))]
+    wanted = [key for key in target if _is_taken(key)]
     if all(key in state for key in wanted):
         taken = {key: state[key] for key in wanted}
     else:
-        given = [value for key, value in state.items() if not key.startswith(("fc.", "classifier."))]
+        given = [value for key, value in state.items() if _is_taken(key)]
         taken = dict(zip(wanted, given, strict=False)) if len(given) == len(wanted) else {}
     if not taken or any(taken[key].shape != target[key].shape for key in wanted):
         raise CuhsError(f"network.weights: {origin}: its tensors do not fit this backbone")
     return {**target, **taken}
+
+
+def _is_taken(key: str) -> bool:
+    """Not the classifier; nor BN's count of batches, which nothing here uses and older files lack."""
+    return not key.startswith(("fc.", "classifier.")) and not key.endswith("num_batches_tracked")

@@ -1,5 +1,6 @@
 """What a network is made of, as data: it is what ``params.yaml`` holds and what is saved beside the weights."""
 
+from collections import Counter
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -7,6 +8,7 @@ from pydantic import Field, model_validator
 from cuhs.config import Config
 
 Pooling = Literal["gap", "gmp", "gem"]
+Cells = Annotated[int, Field(ge=1)]
 
 
 class GlobalStream(Config):
@@ -24,6 +26,10 @@ class InstanceStream(Config):
     branches: Literal[1, 2] = 2
     top_k: int = Field(5, ge=0, description="spatial peaks of the first branch hidden from the second")
 
+    def names(self, stream: str) -> list[str]:
+        """Names of its features, one for each branch."""
+        return [stream] if self.branches == 1 else [f"{stream}1", f"{stream}2"]
+
 
 class PartStream(Config):
     """Stream on one body region (section 3.4): the learned head-shoulder box or a fixed horizontal third."""
@@ -32,11 +38,12 @@ class PartStream(Config):
     region: Literal["learned", "upper", "middle", "lower"] = "learned"
     attention: bool = True
     pooling: Pooling = "gem"
-    size: tuple[int, int] | None = Field(None, description="crop h×w in cells; none: a third of the map by its width")
+    size: tuple[Cells, Cells] | None = Field(None, description="crop h×w in cells; none: a third of the map")
     reduction: int = Field(2, ge=1, description="r of the channel attention")
 
 
 Stream = Annotated[GlobalStream | InstanceStream | PartStream, Field(discriminator="kind")]
+StreamName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class NetworkConfig(Config):
@@ -46,13 +53,24 @@ class NetworkConfig(Config):
     weights: str = Field("imagenet", description="`none`, `imagenet` (torchvision downloads them) or a file")
     channels: int = Field(1536, ge=1, description="c, the width of each feature")
     neck: Literal["none", "batchnorm"] = Field("none", description="BN between the metric and the class feature")
-    streams: dict[str, Stream] = Field(min_length=1)
+    streams: dict[StreamName, Stream] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _one_learned_region(self) -> "NetworkConfig":
         learned = [name for name, s in self.streams.items() if isinstance(s, PartStream) and s.region == "learned"]
         if len(learned) > 1:
             raise ValueError(f"only one stream can learn its region, found {', '.join(learned)}")
+        return self
+
+    @model_validator(mode="after")
+    def _distinct_features(self) -> "NetworkConfig":
+        names = Counter(
+            feature
+            for name, s in self.streams.items()
+            for feature in (s.names(name) if isinstance(s, InstanceStream) else [name])
+        )
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise ValueError(f"two streams have a feature called {', '.join(twice)}; rename one of them")
         return self
 
     @property

@@ -50,7 +50,7 @@ class Instance(nn.Module):
     def __init__(self, name: str, parts: Backbone, config: InstanceStream, channels: int) -> None:
         super().__init__()
         self.top_k = config.top_k
-        self.names = [name] if config.branches == 1 else [f"{name}1", f"{name}2"]
+        self.names = config.names(name)
         self.blocks = nn.ModuleList(parts.instance_block() for _ in self.names)
         self.reduces = nn.ModuleList(Reduction(parts.width, channels) for _ in self.names)
         self.pool = GAP()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 
 from cuhs.errors import CuhsError
 
-STATE, MANIFEST = "state.pt", "manifest.json"
+STATE, MANIFEST, PARTIAL = "state.pt", "manifest.json", "manifest.json.part"
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
@@ -24,9 +25,9 @@ def write_manifest(folder: Path) -> None:
     files = {
         str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
+        if path.is_file() and path.name not in {MANIFEST, PARTIAL}
     }
-    partial = folder / f"{MANIFEST}.part"
+    partial = folder / PARTIAL
     partial.write_text(json.dumps(files, indent=1))
     partial.replace(folder / MANIFEST)
 
@@ -35,11 +36,11 @@ def is_whole(folder: Path) -> bool:
     """Whether the manifest is there and every file is what it says."""
     try:
         files = json.loads((folder / MANIFEST).read_text())
-        return all(
+        return STATE in files and all(
             (folder / name).stat().st_size == entry["bytes"] and _sha256(folder / name) == entry["sha256"]
             for name, entry in files.items()
         )
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # absent, not JSON, or other JSON
         return False
 
 
@@ -47,11 +48,16 @@ def load(folder: Path) -> dict[str, Any]:
     """Read a checkpoint; nothing in it is executed.
 
     Raises:
-        CuhsError: it is damaged.
+        CuhsError: it is damaged, or holds more than tensors and plain values.
     """
     if not is_whole(folder):
-        raise CuhsError(f"{folder}: damaged checkpoint (its manifest and files differ); delete it to start afresh")
-    state: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+        raise CuhsError(
+            f"{folder}: damaged checkpoint (its manifest and files differ); delete it to start afresh"
+        )
+    try:
+        state: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CuhsError(f"{folder / STATE}: holds more than tensors and plain values; delete it") from error
     return state
 
 

@@ -56,7 +56,7 @@ def train_hsl_epoch(
         set_learning_rate(optimizer, rate)
         loss = hsl_loss(model(batch.images.to(device)), batch.boxes.to(device))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         total += loss.detach()
         images += len(batch.labels)
@@ -79,7 +79,8 @@ def mean_iou(localise: nn.Module, batches: Iterable[Batch], device: torch.device
     """
     localise.eval()
     values = [
-        iou(theta_to_box(localise(batch.images.to(device))), batch.boxes.to(device)).cpu() for batch in batches
+        iou(theta_to_box(localise(batch.images.to(device))), batch.boxes.to(device)).cpu()
+        for batch in batches
     ]
     return float(torch.cat(values).mean())
 

@@ -80,7 +80,7 @@ def train_epoch(
             features, logits, labels, metric, config.eta_1, config.eta_2, config.label_smoothing
         )
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         for name, value in {"": loss.detach(), **terms}.items():
             sums[f"loss/{name}".rstrip("/")] += value

@@ -1,0 +1,106 @@
+"""Fixtures that several packages' tests share: one thread, a tiny built dataset and a tiny network."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cuhs.data.shards import write_shard
+from cuhs.network.config import NetworkConfig
+from cuhs.network.cuhs import CUHS, make_hsl
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Sums in one order on every machine, and no quarrel over cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def encoded(rng: np.random.Generator, height: int = 64, width: int = 32) -> bytes:
+    """A JPEG of two random colours, head and body, with some noise."""
+    pixels = np.empty((height, width, 3))
+    pixels[: height // 3], pixels[height // 3 :] = rng.uniform(0, 255, (2, 3))
+    file = io.BytesIO()
+    Image.fromarray((pixels + rng.normal(0, 8, pixels.shape)).clip(0, 255).astype(np.uint8)).save(file, "JPEG")
+    return file.getvalue()
+
+
+def row(rng: np.random.Generator, pid: str, camid: int, number: int, box: list[float] | None) -> dict[str, Any]:
+    return {
+        "image": encoded(rng),
+        "pid": f"made/{pid}",
+        "camid": f"made/{camid}",
+        "source": "made",
+        "colour": "black",
+        "box": box,
+        "box_origin": box and "annotation",
+        "path": f"{pid}_{camid}_{number}.jpg",
+        "groups": ["all"],
+        "junk": False,
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six training identities of four images (the last without a box), two of test; pids out of order."""
+    root = tmp_path_factory.mktemp("tiny") / "dataset"
+    rng = np.random.default_rng(0)
+    train = []
+    for pid in ("0007", "0003", "0011", "0001", "0020", "0005"):
+        # Each identity has colours of its own, the same in all its images: something to learn.
+        seed = int(pid)
+        train += [
+            row(np.random.default_rng(seed), pid, k % 2, k, None if k == 3 else [0.1, 0.0, 0.9, 0.3 + k / 100])
+            for k in range(4)
+        ]
+    write_shard(root / "train" / "made-00000.parquet", train[:16])
+    write_shard(root / "train" / "made-00001.parquet", train[16:])
+    for camid, split in enumerate(("query", "gallery")):
+        write_shard(
+            root / split / "made-00000.parquet", [row(rng, pid, camid, 0, None) for pid in ("0030", "0031")]
+        )
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> NetworkConfig:
+    """The whole network at its smallest: four features of 8 channels, maps of 4×2 cells at 64×32 pixels."""
+    return NetworkConfig.model_validate(
+        {
+            "backbone": "mobilenet_v2",
+            "weights": "none",
+            "channels": 8,
+            "streams": {
+                "bn": {"kind": "global"},
+                "in": {"kind": "instance", "top_k": 2},
+                "head_shoulder": {"kind": "part"},
+            },
+        }
+    )
+
+
+@pytest.fixture
+def tiny_network(tiny_config: NetworkConfig) -> CUHS:
+    """A network of ``tiny_config`` whose normalisation statistics are those of one random batch.
+
+    With the initial statistics (0 and 1) the maps of a random network in evaluation mode vanish.
+    """
+    torch.manual_seed(0)
+    model = CUHS(tiny_config, make_hsl(tiny_config))
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None
+    model.train()
+    with torch.no_grad():
+        model(torch.randn(8, 3, 64, 32))
+    for norm in norms:
+        norm.momentum = 0.1
+    return model.eval()

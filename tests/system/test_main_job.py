@@ -1,0 +1,199 @@
+"""The main job as a user runs it, on a tiny FG-Synth: DVC, Ray Train and MLflow for real."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.system
+
+ROOT = Path(__file__).parents[2]
+TINY = [
+    "synthesize.identities=24",
+    "synthesize.images=240",
+    "image.height=64",
+    "image.width=32",
+    "network.channels=16",
+    "pretrain_hsl.epochs=1",
+    "train.epochs=3",
+    "train.identities=4",
+]
+
+
+class Project:
+    """A copy of the tracked project in a repository of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.env = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_", "CUHS_"))},
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "GIT_AUTHOR_NAME": "test",
+            "GIT_AUTHOR_EMAIL": "test@example.invalid",
+            "GIT_COMMITTER_NAME": "test",
+            "GIT_COMMITTER_EMAIL": "test@example.invalid",
+            "COLUMNS": "200",
+        }
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=self.env,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def run(self, *command: str) -> str:
+        process = self.start(*command)
+        try:
+            out, _ = process.communicate(timeout=420)
+        finally:
+            kill_tree(process.pid)
+        assert process.returncode == 0, out[-4000:]
+        return out
+
+    def json(self, name: str) -> dict | list:
+        return json.loads((self.folder / name).read_text())
+
+    def losses(self) -> list[float]:
+        return [epoch["loss"] for epoch in self.json("reports/training.json")]
+
+    def checkpoints(self) -> list[Path]:
+        return sorted(self.folder.glob("runs/train-*/checkpoint_*/manifest.json"))
+
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL a process and all it started, by process id."""
+    try:
+        parent = psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return
+    for process in [*parent.children(recursive=True), parent]:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
+def descendants(pid: int, name: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process(pid).children(recursive=True):
+        try:
+            if name in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def wait_for(condition, process: subprocess.Popen, seconds: float = 240):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if result := condition():
+            return result
+        assert process.poll() is None, f"ended before: {process.stdout.read()[-4000:]}"
+        time.sleep(0.1)
+    pytest.fail("waited in vain")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    folder = tmp_path_factory.mktemp("job") / "project"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if name != "dvc.lock" and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    made = Project(folder)
+    made.run("git", "init", "-q")
+    made.run("git", "add", "-A")
+    made.run("git", "commit", "-qm", "project")
+    made.run("dvc", "exp", "run", *(part for override in TINY for part in ("-S", override)))
+    return made
+
+
+def test_the_whole_pipeline_ends_with_metrics_of_every_group(project: Project) -> None:
+    metrics = project.json("reports/metrics.json")
+    assert next(iter(metrics)) == "all"
+    assert {"black", "white"} <= set(metrics)
+    for values in metrics.values():
+        assert {"mAP", "rank1", "rank5", "rank10", "queries", "gallery"} <= set(values)
+        assert values["queries"] == 0 or 0 < values["mAP"] <= 100
+    assert (project.folder / "reports/report.html").stat().st_size > 10_000
+    header = (project.folder / "reports/cmc.csv").read_text().splitlines()[0]
+    assert header.startswith("rank,all")
+
+
+def test_the_localiser_does_not_drift_in_the_main_training(project: Project) -> None:
+    about = project.json("models/cuhs/model.json")["about"]
+    assert about["hsl/iou_after_training"] == pytest.approx(about["hsl/iou"], abs=1e-3)
+
+
+def test_one_mlflow_run_holds_training_and_evaluation(project: Project) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+    run = client.get_run(project.json("models/run.json")["run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.epochs"] == "3"
+    assert run.data.metrics["all/mAP"] == pytest.approx(project.json("reports/metrics.json")["all"]["mAP"])
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "train/loss")] == [1, 2, 3]
+    assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"model", "evaluation"}
+
+
+def test_status_is_clean_and_a_second_repro_runs_nothing(project: Project) -> None:
+    assert "up to date" in project.run("dvc", "status")
+    assert "Running stage" not in project.run("dvc", "repro")
+
+
+def test_a_killed_worker_and_a_killed_stage_change_nothing_in_the_result(project: Project) -> None:
+    undisturbed, metrics = project.losses(), project.json("reports/metrics.json")
+
+    process = project.start("dvc", "repro", "-f", "-s", "train")
+    started: list[psutil.Process] = []
+    try:
+        wait_for(project.checkpoints, process)
+        workers = descendants(process.pid, "ray::RayTrainWorker")
+        assert workers, "no Ray Train worker to kill"
+        workers[0].kill()
+        wait_for(lambda: len(project.checkpoints()) >= 2, process)
+        started = psutil.Process(process.pid).children(recursive=True)
+        descendants(process.pid, "pipelines.train")[-1].kill()
+        process.communicate(timeout=60)
+        assert process.returncode != 0
+        alive = psutil.wait_procs(started, timeout=60)[1]
+        assert not alive, "Ray's processes end with the stage that started them"
+    finally:
+        kill_tree(process.pid)
+        for left in started:
+            kill_tree(left.pid)
+    assert project.checkpoints(), "the killed stage left no checkpoint to go on from"
+
+    out = project.run("dvc", "repro")
+    assert "going on with train-" in out
+    assert project.losses() == undisturbed
+    assert project.json("reports/metrics.json") == metrics
+    assert not project.checkpoints(), "checkpoints of a finished run are deleted"
+
+
+def test_changed_epochs_run_only_training_and_evaluation(project: Project) -> None:
+    tiny = [part for override in TINY if "epochs=3" not in override for part in ("-S", override)]
+    out = project.run("dvc", "exp", "run", *tiny, "-S", "train.epochs=2")
+    ran = [line.split("'")[1] for line in out.splitlines() if line.startswith("Running stage")]
+    assert ran == ["train", "evaluate"]
+    assert len(project.losses()) == 2
