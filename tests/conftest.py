@@ -1,5 +1,6 @@
 """Fixtures that several packages' tests share: one thread, a tiny built dataset and a tiny network."""
 
+import copy
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,8 +88,8 @@ def tiny_config() -> NetworkConfig:
     )
 
 
-@pytest.fixture
-def tiny_network(tiny_config: NetworkConfig) -> CUHS:
+@pytest.fixture(scope="session")
+def calibrated_network(tiny_config: NetworkConfig) -> CUHS:
     """A network of ``tiny_config`` whose normalisation statistics are those of one random batch.
 
     With the initial statistics (0 and 1) the maps of a random network in evaluation mode vanish.
@@ -104,3 +105,9 @@ def tiny_network(tiny_config: NetworkConfig) -> CUHS:
     for norm in norms:
         norm.momentum = 0.1
     return model.eval()
+
+
+@pytest.fixture
+def tiny_network(calibrated_network: CUHS) -> CUHS:
+    """A copy that a test may change."""
+    return copy.deepcopy(calibrated_network)

@@ -135,4 +135,7 @@ def test_nothing_else_lies_at_the_top_of_the_repository() -> None:
 
 
 def test_a_stranger_at_the_top_is_found() -> None:
-    assert strangers(["cuhs/errors.py", "notes.txt", "scripts/run.sh", "docs/decisions.md"]) == {"notes.txt", "scripts"}
+    assert strangers(["cuhs/errors.py", "notes.txt", "scripts/run.sh", "docs/decisions.md"]) == {
+        "notes.txt",
+        "scripts",
+    }

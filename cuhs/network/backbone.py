@@ -133,17 +133,16 @@ def _renamed(state: dict[str, Tensor], net: nn.Module, origin: str) -> dict[str,
     is unknown, order and shapes decide.
     """
     target = net.state_dict()
-    wanted = [key for key in target if _is_taken(key)]
-    if all(key in state for key in wanted):
-        taken = {key: state[key] for key in wanted}
+    wanted, given = _body(target), _body(state)
+    if given.keys() == wanted.keys():
+        taken = given
     else:
-        given = [value for key, value in state.items() if _is_taken(key)]
-        taken = dict(zip(wanted, given, strict=False)) if len(given) == len(wanted) else {}
-    if not taken or any(taken[key].shape != target[key].shape for key in wanted):
+        taken = dict(zip(wanted, given.values(), strict=True)) if len(given) == len(wanted) else {}
+    if not taken or any(taken[key].shape != value.shape for key, value in wanted.items()):
         raise CuhsError(f"network.weights: {origin}: its tensors do not fit this backbone")
     return {**target, **taken}
 
 
-def _is_taken(key: str) -> bool:
-    """Not the classifier; nor BN's count of batches, which nothing here uses and older files lack."""
-    return not key.startswith(("fc.", "classifier.")) and not key.endswith("num_batches_tracked")
+def _body(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """All but the classifier and BN's counts of batches, which nothing here uses and older files lack."""
+    return {k: v for k, v in state.items() if not k.startswith(("fc.", "classifier.")) and v.ndim > 0}

@@ -119,34 +119,33 @@ def parameters(name: str, file: Path) -> dict[str, torch.Tensor]:
     return {**parts.base.state_dict(prefix="base."), **parts.rest.state_dict(prefix="rest.")}
 
 
-def is_loaded(found: dict[str, torch.Tensor], published: dict[str, torch.Tensor]) -> None:
+def assert_loaded(found: dict[str, torch.Tensor], published: dict[str, torch.Tensor]) -> None:
     assert torch.equal(found["base.0.weight"], published["conv1.weight"])
     assert torch.equal(found["base.6.bn2.running_var"], published["layer3.0.bn2.running_var"])
     assert torch.equal(found["rest.0.conv1.weight"], published["layer3.1.conv1.weight"])
     assert torch.equal(found["rest.2.bn2.bias"], published["layer4.1.bn2.bias"])
 
 
-def test_weights_load_by_name(tmp_path: Path, published: dict[str, torch.Tensor]) -> None:
-    shuffled = dict(sorted(published.items(), reverse=True))
-    torch.save(shuffled, tmp_path / "w.pt")
-    is_loaded(parameters("resnet18", tmp_path / "w.pt"), published)
+def without_classifier(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key: value for key, value in state.items() if not key.startswith("fc.")}
 
 
-def test_weights_under_other_names_load_by_order_and_shape(
-    tmp_path: Path, published: dict[str, torch.Tensor]
+@pytest.mark.parametrize(
+    "rename",
+    [
+        lambda state: dict(sorted(state.items(), reverse=True)),  # by name, in any order
+        without_classifier,
+        lambda state: {f"encoder.{k}": v for k, v in without_classifier(state).items()},
+        lambda state: {f"{i}": v for i, v in enumerate(without_classifier(state).values())},
+        lambda state: {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")},
+    ],
+    ids=["shuffled", "headless", "prefixed", "numbered", "older"],
+)
+def test_weights_load_by_name_or_by_order_and_shape(
+    tmp_path: Path, published: dict[str, torch.Tensor], rename: object
 ) -> None:
-    headless = [value for key, value in published.items() if not key.startswith("fc.")]
-    torch.save({f"encoder.{i}": value for i, value in enumerate(headless)}, tmp_path / "w.pt")
-    with pytest.raises(CuhsError, match="do not fit"):  # an unnamed count of batches is one tensor too many
-        backbone("resnet18", str(tmp_path / "w.pt"))
-    renamed = {f"encoder.{key}": value for key, value in published.items() if not key.startswith("fc.")}
-    torch.save(renamed, tmp_path / "w.pt")
-    is_loaded(parameters("resnet18", tmp_path / "w.pt"), published)
-
-
-def test_weights_without_a_count_of_batches_load(tmp_path: Path, published: dict[str, torch.Tensor]) -> None:
-    torch.save({k: v for k, v in published.items() if not k.endswith("tracked")}, tmp_path / "old.pt")
-    is_loaded(parameters("resnet18", tmp_path / "old.pt"), published)
+    torch.save(rename(published), tmp_path / "w.pt")
+    assert_loaded(parameters("resnet18", tmp_path / "w.pt"), published)
 
 
 def one_line(error: pytest.ExceptionInfo[CuhsError]) -> str:
@@ -155,23 +154,23 @@ def one_line(error: pytest.ExceptionInfo[CuhsError]) -> str:
     return message
 
 
-def test_weights_of_another_shape_are_refused(tmp_path: Path, published: dict[str, torch.Tensor]) -> None:
-    for i, wrong in enumerate(
-        (
-            {**published, "conv1.weight": torch.zeros(64, 3, 3, 3)},
-            {f"x.{k}": v if k != "conv1.weight" else torch.zeros(1) for k, v in published.items()},
-            models.resnet34().state_dict(),
-            {},
-        )
-    ):
-        file = tmp_path / f"{i}.pt"
-        torch.save(wrong, file)
-        if i == 2:  # ResNet-34 has all of ResNet-18's names; its own backbone takes it, a smaller one does too
-            backbone("resnet34", str(file))
-            continue
-        with pytest.raises(CuhsError) as error:
-            backbone("resnet18", str(file))
-        assert str(file) in one_line(error) and "do not fit" in str(error.value)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: {**state, "conv1.weight": torch.zeros(64, 3, 3, 3)},
+        lambda state: {f"x.{k}": torch.zeros(1) if k == "conv1.weight" else v for k, v in state.items()},
+        lambda _: models.resnet34().state_dict(),  # has every name and shape of ResNet-18, and more
+        lambda _: {},
+    ],
+    ids=["shape", "renamed_shape", "larger", "empty"],
+)
+def test_weights_that_do_not_fit_are_refused(
+    tmp_path: Path, published: dict[str, torch.Tensor], change: object
+) -> None:
+    torch.save(change(published), tmp_path / "wrong.pt")
+    with pytest.raises(CuhsError, match="do not fit") as error:
+        backbone("resnet18", str(tmp_path / "wrong.pt"))
+    assert "wrong.pt" in one_line(error)
 
 
 def test_a_missing_weights_file_is_named(tmp_path: Path) -> None:
@@ -200,7 +199,7 @@ class Touch:
 
 def test_code_in_a_weights_file_is_not_run(tmp_path: Path) -> None:
     torch.save({"conv1.weight": Touch(tmp_path / "ran")}, tmp_path / "evil.pt")
-    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Touch(tmp_path / "ran")))
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Touch(tmp_path / "ran"), protocol=2))
     for name in ("evil.pt", "evil.pkl"):
         with pytest.raises(CuhsError) as error:
             backbone("resnet18", str(tmp_path / name))

@@ -1,0 +1,103 @@
+"""A split as the training and the evaluation see it."""
+
+import io
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from cuhs.data.augment import Augmentation
+from cuhs.data.dataset import PersonImages, collate
+from cuhs.data.sampler import Draw, IdentitySampler
+from cuhs.errors import CuhsError
+
+
+@pytest.fixture
+def images(tiny_dataset: Path) -> PersonImages:
+    return PersonImages(tiny_dataset, "train", 64, 32, Augmentation(flip=1.0))
+
+
+def test_labels_number_the_sorted_identities(images: PersonImages) -> None:
+    names = ["made/0001", "made/0003", "made/0005", "made/0007", "made/0011", "made/0020"]
+    assert images.identities.tolist() == names
+    # The first shard's identities come first, in the order in which they were written.
+    assert images.labels.tolist() == [label for label in (3, 1, 4, 0, 5, 2) for _ in range(4)]
+    assert [names[label] for label in images.labels] == images.pids.tolist()
+    assert len(images) == 24 and images.labels.dtype == np.int64
+
+
+def test_every_row_keeps_its_columns_together(images: PersonImages) -> None:
+    for index in (0, 15, 16, 23):
+        pid, camid, _ = images.paths[index].removesuffix(".jpg").split("_")
+        assert images.pids[index] == f"made/{pid}" and images.camids[index] == f"made/{camid}"
+        assert images.table["path"][index].as_py() == images.paths[index]
+    assert set(images.colours) == {"black"} and set(images.sources) == {"made"}
+    assert images.groups == [["all"]] * 24 and images.junk.dtype == bool and not images.junk.any()
+
+
+def test_boxes_are_nan_where_there_is_none(images: PersonImages) -> None:
+    assert images.boxes.shape == (24, 4) and images.boxes.dtype == np.float32
+    assert np.isnan(images.boxes[3::4]).all() and not np.isnan(images.boxes[0::4]).any()
+    np.testing.assert_allclose(images.boxes[2], [0.1, 0.0, 0.9, 0.32], rtol=1e-6)
+
+
+def test_a_split_without_any_box(tiny_dataset: Path) -> None:
+    boxes = PersonImages(tiny_dataset, "query", 64, 32).boxes
+    assert boxes.shape == (2, 4) and np.isnan(boxes).all()
+
+
+def by_hand(images: PersonImages, index: int) -> np.ndarray:
+    pixels = np.asarray(Image.open(io.BytesIO(images.table["image"][index].as_py())), np.float64)
+    return ((pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).transpose(2, 0, 1)
+
+
+def test_a_number_asks_for_the_image_as_it_is_and_a_draw_for_an_augmented_one(images: PersonImages) -> None:
+    for index in (0, 20):
+        image, label, box = images[index]
+        np.testing.assert_allclose(image, by_hand(images, index), rtol=1e-4, atol=1e-4)
+        assert label == images.labels[index]
+        np.testing.assert_array_equal(box, images.boxes[index])
+    mirrored, label, box = images[Draw(0, seed=7)]
+    assert label == images.labels[0] and box.tolist() == pytest.approx([0.1, 0, 0.9, 0.3], abs=1e-6)
+    assert torch.equal(mirrored, images[0][0].flip(2))
+    assert images[Draw(3, seed=7)][2].isnan().all()
+
+
+def test_images_are_resized(tiny_dataset: Path) -> None:
+    image, _, _ = PersonImages(tiny_dataset, "query", 96, 48)[1]
+    assert image.shape == (3, 96, 48)
+
+
+def test_batches_keep_items_together_and_are_channels_last(images: PersonImages) -> None:
+    draws = [Draw(5, 1), Draw(23, 2), Draw(0, 3)]
+    batch = collate([images[draw] for draw in draws])
+    assert batch.labels.dtype == torch.int64 and batch.labels.tolist() == images.labels[[5, 23, 0]].tolist()
+    assert batch.images.shape == (3, 3, 64, 32) and batch.images.is_contiguous(memory_format=torch.channels_last)
+    for i, draw in enumerate(draws):
+        assert torch.equal(batch.images[i], images[draw][0])
+        torch.testing.assert_close(batch.boxes[i], images[draw][2], equal_nan=True)
+
+
+def test_worker_processes_give_the_same_batches(tiny_dataset: Path) -> None:
+    images = PersonImages(tiny_dataset, "train", 64, 32, Augmentation(pad=10, jitter=0.2, erasing=0.5))
+    sampler = IdentitySampler(images.labels, 3, 2, seed=0)
+    here = list(DataLoader(images, batch_sampler=sampler, collate_fn=collate))
+    copied = DataLoader(pickle.loads(pickle.dumps(images)), batch_sampler=sampler, collate_fn=collate)
+    assert len(here) == len(sampler)
+    for a, b in zip(here, copied, strict=True):
+        assert torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
+
+
+def test_a_missing_split_says_what_to_run(tiny_dataset: Path) -> None:
+    with pytest.raises(CuhsError, match="validation: no Parquet shard here; build the dataset first") as error:
+        PersonImages(tiny_dataset, "validation", 64, 32)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_dataset_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(CuhsError, match="nothing/train: no Parquet shard"):
+        PersonImages(tmp_path / "nothing", "train", 64, 32)

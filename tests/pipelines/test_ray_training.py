@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from cuhs.errors import CuhsError
+from cuhs.training import checkpoint as checkpoints
+from pipelines import ray_training
+from pipelines.params import Compute
+
+
+def compute(**changes: object) -> Compute:
+    return Compute.model_validate(changes)
+
+
+@pytest.mark.parametrize(
+    ("workers", "resources", "node_cpus", "gpu", "share"),
+    [
+        (1, {"CPU": 2}, 2, False, 2),
+        (2, {"CPU": 2}, 2, False, 1),
+        (4, {"CPU": 2}, 2, False, 0.5),
+        (1, {"CPU": 64}, 16, False, 16),
+        (3, {"CPU": 8}, 4, False, 2),
+        (2, {"CPU": 16, "GPU": 2}, 16, True, 8),
+        (4, {"CPU": 16, "GPU": 2}, 16, False, 4),
+    ],
+)
+def test_workers_share_the_cluster_and_always_fit(
+    workers: int, resources: dict[str, float], node_cpus: float, gpu: bool, share: float
+) -> None:
+    scaled = ray_training.scaling(compute(workers=workers), resources, node_cpus)
+    assert scaled == {"num_workers": workers, "use_gpu": gpu, "resources_per_worker": {"CPU": share}}
+
+
+def test_gpus_that_are_demanded_and_absent_are_an_error() -> None:
+    with pytest.raises(CuhsError, match=r"compute\.gpu: 2 workers need as many GPUs, the cluster has 1"):
+        ray_training.scaling(compute(workers=2, gpu="yes"), {"CPU": 8, "GPU": 1}, 8)
+
+
+def test_gpus_can_be_left_alone() -> None:
+    assert not ray_training.scaling(compute(gpu="no"), {"CPU": 8, "GPU": 1}, 8)["use_gpu"]
+
+
+def save(folder: Path, epoch: int) -> None:
+    checkpoints.save(folder, {"model": {"w": torch.full((3,), float(epoch))}, "history": [{}] * (epoch + 1)})
+
+
+def test_resuming_passes_over_checkpoints_that_are_damaged_or_unfinished(tmp_path: Path) -> None:
+    assert ray_training.last_state(tmp_path) is None
+    for epoch in range(4):
+        save(tmp_path / f"checkpoint_{epoch:04d}_abc", epoch)
+    (tmp_path / "checkpoint_manager_snapshot.json").write_text("{}")
+    (tmp_path / "checkpoint_0003_abc" / checkpoints.STATE).write_bytes(b"cut off")
+    (tmp_path / "checkpoint_0002_abc" / checkpoints.MANIFEST).unlink()
+    state = ray_training.last_state(tmp_path)
+    assert state is not None
+    assert len(state["history"]) == 2
+    assert state["model"]["w"].tolist() == [1, 1, 1]
+
+
+def test_a_copied_checkpoint_is_whole_or_refused(tmp_path: Path) -> None:
+    save(tmp_path / "local", 0)
+    ray_training._verified_copy(str(tmp_path / "local"), tmp_path / "run" / "checkpoint_0000_a")
+    assert checkpoints.is_whole(tmp_path / "run" / "checkpoint_0000_a")
+    (tmp_path / "local" / checkpoints.STATE).write_bytes(b"changed on the way")
+    with pytest.raises(OSError, match="differs"):
+        ray_training._verified_copy(str(tmp_path / "local"), tmp_path / "run" / "checkpoint_0001_b")
+    assert not (tmp_path / "run" / "checkpoint_0001_b").exists()
