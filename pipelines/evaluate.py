@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from pipelines.versions import DATASET, file_version, git_commit
 REPORTS = Path("reports")
 METRICS = REPORTS / "metrics.json"
 CMC = REPORTS / "cmc.csv"
+QUERIES = REPORTS / "queries.csv"
 REPORT = REPORTS / "report.html"
 CMC_RANKS = 50
 
@@ -34,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Write ``reports/metrics.json``, ``cmc.csv`` and ``report.html``."""
+    """Write ``reports/metrics.json``, ``cmc.csv``, ``queries.csv`` and ``report.html``."""
     p = params.load()
     model, card = load(train.OUT)
     device = torch.device("cuda" if torch.cuda.is_available() and p.compute.gpu != "no" else "cpu")
@@ -46,12 +48,13 @@ def main() -> None:
     REPORTS.mkdir(exist_ok=True)
     METRICS.write_text(json.dumps(metrics, indent=2) + "\n")
     write_cmc(CMC, groups)
+    write_queries(QUERIES, groups, features["query"])
     run = _run(p, card)
     _report(p, card, groups, features, splits, run)
     run.metrics(
         {f"{group}/{key}": value for group, values in metrics.items() for key, value in values.items()}
     )
-    for path in (METRICS, CMC, REPORT):
+    for path in (METRICS, CMC, QUERIES, REPORT):
         run.artifacts(path, "evaluation")
     run.finish()
     summary_table(metrics, p.variant)
@@ -67,6 +70,20 @@ def write_cmc(path: Path, groups: Mapping[str, Group]) -> None:
         rows.writerow(["rank", *curves])
         for k in range(CMC_RANKS):
             rows.writerow([k + 1, *(round(100 * float(curve[k]), 3) for curve in curves.values())])
+
+
+def write_queries(path: Path, groups: Mapping[str, Group], query: Features) -> None:
+    """What each query of each group found; average precision is empty where the query has no match."""
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["group", "query", "pid", "camid", "ap", "first_hit"])
+        for name, group in groups.items():
+            ranking = group.ranking
+            for row, ap, hit in zip(group.query_rows, ranking.ap, ranking.first_hit, strict=True):
+                # A source's name and its file's path: paths alone may meet in two sources.
+                query_name = f"{str(query.pids[row]).partition('/')[0]}/{query.names[row]}"
+                value = "" if math.isnan(ap) else repr(float(ap))
+                rows.writerow([name, query_name, query.pids[row], query.camids[row], value, int(hit)])
 
 
 def _features(model: CUHS, images: PersonImages, p: params.Params, device: torch.device) -> Features:

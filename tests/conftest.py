@@ -65,9 +65,7 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_shard(root / "train" / "made-00000.parquet", train[:16])
     write_shard(root / "train" / "made-00001.parquet", train[16:])
     for camid, split in enumerate(("query", "gallery")):
-        write_shard(
-            root / split / "made-00000.parquet", [row(rng, pid, camid, 0, None) for pid in ("0030", "0031")]
-        )
+        write_shard(root / split / "made-00000.parquet", [row(rng, pid, camid, 0, None) for pid in ("0030", "0031")])
     return root
 
 

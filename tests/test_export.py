@@ -42,9 +42,7 @@ def test_a_loaded_model_answers_as_the_saved_one(tiny_network: CUHS, card: Model
         assert torch.equal(model.boxes(images), tiny_network.boxes(images))
 
 
-def test_a_channels_last_model_is_saved_all_the_same(
-    tiny_network: CUHS, card: ModelCard, tmp_path: Path
-) -> None:
+def test_a_channels_last_model_is_saved_all_the_same(tiny_network: CUHS, card: ModelCard, tmp_path: Path) -> None:
     save(tiny_network.to(memory_format=torch.channels_last), card, tmp_path)
     loaded = load(tmp_path)[0].state_dict()
     assert all(torch.equal(value, loaded[key]) for key, value in tiny_network.state_dict().items())
@@ -117,9 +115,7 @@ def test_an_unknown_key_in_the_card_is_refused(saved: Path, where: str) -> None:
     assert refusal(saved).startswith(f"{saved / CARD}: not a model card")
 
 
-def test_a_localiser_is_the_same_after_loading(
-    tiny_config: NetworkConfig, card: ModelCard, tmp_path: Path
-) -> None:
+def test_a_localiser_is_the_same_after_loading(tiny_config: NetworkConfig, card: ModelCard, tmp_path: Path) -> None:
     hsl = make_hsl(tiny_config)
     torch.nn.init.normal_(hsl.fc.weight)
     save_hsl(hsl, card, tmp_path)

@@ -18,9 +18,7 @@ def images(tiny_dataset: Path) -> PersonImages:
     return PersonImages(tiny_dataset, "train", 64, 32, Augmentation(erasing=1.0))
 
 
-def test_features_come_in_the_splits_order_and_without_augmentation(
-    tiny_network: CUHS, images: PersonImages
-) -> None:
+def test_features_come_in_the_splits_order_and_without_augmentation(tiny_network: CUHS, images: PersonImages) -> None:
     features = embed(tiny_network, images, batch=5, device=CPU)
     with torch.no_grad():
         one_by_one = torch.cat([tiny_network.eval().embed(images[i][0][None]) for i in range(len(images))])

@@ -62,16 +62,16 @@ def read_split(root: Path, split: str, columns: list[str] | None = None) -> pa.T
     """
     shards = sorted((root / split).glob("*.parquet"))
     if not shards:
-        raise CuhsError(
-            f"{root / split}: no Parquet shard here; build the dataset first (dvc repro build_dataset)"
-        )
+        raise CuhsError(f"{root / split}: no Parquet shard here; build the dataset first (dvc repro build_dataset)")
+    wanted = SCHEMA if columns is None else pa.schema([SCHEMA.field(column) for column in columns])
     tables = []
     for shard in shards:
         try:
-            tables.append(pq.read_table(shard, columns=columns, partitioning=None))
-        except (OSError, pa.ArrowInvalid) as error:
+            tables.append(pq.read_table(shard, columns=columns, partitioning=None).cast(wanted))
+        except (OSError, ValueError, pa.ArrowException) as error:
+            reason = " ".join(str(error).split())
             raise CuhsError(
-                f"{shard}: unreadable shard ({error}); rebuild it: dvc repro -f build_dataset"
+                f"{shard}: unreadable shard ({reason}); rebuild it: dvc repro -f build_dataset"
             ) from error
     return pa.concat_tables(tables)
 

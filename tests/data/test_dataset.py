@@ -18,7 +18,7 @@ from cuhs.errors import CuhsError
 
 @pytest.fixture
 def images(tiny_dataset: Path) -> PersonImages:
-    return PersonImages(tiny_dataset, "train", 64, 32, Augmentation(flip=1.0))
+    return PersonImages(tiny_dataset, "train", 64, 32, Augmentation(flip=1.0, pad=0))
 
 
 def test_labels_number_the_sorted_identities(images: PersonImages) -> None:

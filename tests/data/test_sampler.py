@@ -28,7 +28,7 @@ def test_a_batch_has_p_identities_once_with_k_images_each(images: list[int], dat
     batches = list(sampler)
     assert len(batches) == len(sampler) > 0
     for batch in batches:
-        per_identity = Counter(labels[draw.index] for draw in batch)
+        per_identity = Counter(labels[draw.row] for draw in batch)
         assert len(per_identity) == p and set(per_identity.values()) == {k}
 
 
@@ -38,7 +38,7 @@ def test_images_repeat_only_in_identities_with_fewer_than_k(images: list[int], d
     p, k = data.draw(st.integers(2, len(images))), data.draw(st.integers(2, 4))
     labels = labelled(images)
     sampler = IdentitySampler(labels, p, k, seed=1)
-    drawn = Counter(draw.index for batch in sampler for draw in batch)
+    drawn = Counter(draw.row for batch in sampler for draw in batch)
     for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
         own = [drawn[index] for index in np.flatnonzero(labels == label)]
         if count >= k:
@@ -92,7 +92,7 @@ def test_going_back_to_an_epoch_gives_its_batches_again() -> None:
 def test_an_epoch_uses_all_images_of_equal_identities() -> None:
     labels = labelled([8] * 12)
     for epoch in epochs(IdentitySampler(labels, 4, 4, seed=0), 3):
-        assert sorted(draw.index for batch in epoch for draw in batch) == list(range(96))
+        assert sorted(draw.row for batch in epoch for draw in batch) == list(range(96))
 
 
 def test_rich_and_poor_identities_get_their_share() -> None:
@@ -101,7 +101,7 @@ def test_rich_and_poor_identities_get_their_share() -> None:
     labels = labelled(images)
     possible = dict(zip(np.unique(labels).tolist(), images, strict=True))
     for epoch in epochs(IdentitySampler(labels, 4, 4, seed=0), 5):
-        used = Counter(int(labels[draw.index]) for batch in epoch for draw in batch)
+        used = Counter(int(labels[draw.row]) for batch in epoch for draw in batch)
         assert len(epoch) == 5  # 20 groups of four images, four a batch: all of them
         assert used == possible
 
@@ -109,7 +109,7 @@ def test_rich_and_poor_identities_get_their_share() -> None:
 def test_left_out_images_differ_between_epochs() -> None:
     labels = labelled([7] * 4)
     left_out = [
-        frozenset(range(28)) - {draw.index for batch in epoch for draw in batch}
+        frozenset(range(28)) - {draw.row for batch in epoch for draw in batch}
         for epoch in epochs(IdentitySampler(labels, 4, 4, seed=0), 6)
     ]
     assert len(set(left_out)) == 6 and len(frozenset.union(*left_out)) > 20
@@ -141,7 +141,7 @@ def test_shuffled_batches_are_whole_disjoint_and_shared(n: int, share: int, work
     for sampler in samplers:
         sampler.set_epoch(epoch)
     whole = [sum(shares, []) for shares in zip(*samplers, strict=True)]
-    drawn = [draw.index for b in whole for draw in b]
+    drawn = [draw.row for b in whole for draw in b]
     size = batch if n >= batch else n // workers * workers
     assert [len(b) for b in whole] == [size] * (n // size) and len(whole) == len(samplers[0])
     assert len(set(drawn)) == len(drawn) and set(drawn) <= set(indices.tolist())

@@ -26,9 +26,7 @@ def test_the_identity_reproduces_the_map() -> None:
 def test_a_box_on_cell_borders_is_a_slice(y: int, x: int, h: int, w: int) -> None:
     # In [-1, 1] the box is its half size and its centre: T_θ written out by hand, not with box_to_theta.
     theta = torch.tensor([[w / 4, h / 6, (2 * x + w) / 4 - 1, (2 * y + h) / 6 - 1]])
-    torch.testing.assert_close(
-        crop(ramp(), theta, (h, w)), ramp()[:, :, y : y + h, x : x + w], rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close(crop(ramp(), theta, (h, w)), ramp()[:, :, y : y + h, x : x + w], rtol=1e-4, atol=1e-4)
 
 
 def test_any_box_is_sampled_bilinearly_and_zero_outside() -> None:

@@ -41,9 +41,7 @@ def test_the_reduction_is_a_1x1_convolution_without_bias() -> None:
 
 
 @pytest.mark.parametrize(("pooling", "reduce"), [("gap", np.mean), ("gmp", np.max)])
-def test_the_bn_stream_pools_and_reduces(
-    parts: Backbone, base: torch.Tensor, pooling: str, reduce: object
-) -> None:
+def test_the_bn_stream_pools_and_reduces(parts: Backbone, base: torch.Tensor, pooling: str, reduce: object) -> None:
     stream = Global("bn", parts, GlobalStream(pooling=pooling), 3).eval()
     features, maps = stream(base, None)
     pooled = reduce(maps["bn"].detach().numpy(), axis=(2, 3))
@@ -55,14 +53,10 @@ def test_the_baseline_keeps_the_backbones_width(parts: Backbone, base: torch.Ten
     stream = Global("global", parts, GlobalStream(reduced=False), 3).eval()
     features, maps = stream(base, None)
     assert stream.widths == {"global": 6}
-    np.testing.assert_allclose(
-        features["global"].detach(), maps["global"].detach().numpy().mean((2, 3)), rtol=1e-5
-    )
+    np.testing.assert_allclose(features["global"].detach(), maps["global"].detach().numpy().mean((2, 3)), rtol=1e-5)
 
 
-def test_the_second_in_branch_sees_its_own_map_without_the_firsts_peaks(
-    parts: Backbone, base: torch.Tensor
-) -> None:
+def test_the_second_in_branch_sees_its_own_map_without_the_firsts_peaks(parts: Backbone, base: torch.Tensor) -> None:
     stream = Instance("in", parts, InstanceStream(top_k=5), 3).eval()
     nn.init.normal_(stream.blocks[1][0].weight)  # copies until trained: here they differ
     features, maps = stream(base, None)
@@ -113,9 +107,7 @@ def test_a_learned_part_is_cut_where_the_localiser_says(parts: Backbone, base: t
     np.testing.assert_allclose(features["hs"].detach(), pooled @ weight(stream.reduce).T, rtol=1e-4, atol=1e-5)
 
 
-def test_without_a_size_the_crop_is_a_third_of_the_map_by_its_width(
-    parts: Backbone, base: torch.Tensor
-) -> None:
+def test_without_a_size_the_crop_is_a_third_of_the_map_by_its_width(parts: Backbone, base: torch.Tensor) -> None:
     stream = Part("hs", parts, PartStream(), 3)
     sizes = []
     stream.attention.register_forward_hook(lambda _module, inputs, _output: sizes.append(inputs[0].shape[2:]))
