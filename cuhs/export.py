@@ -94,6 +94,4 @@ def _fill(module: nn.Module, folder: Path) -> None:
     except FileNotFoundError as error:
         raise CuhsError(f"{path}: missing; train the model first (dvc repro)") from error
     except (SafetensorError, RuntimeError) as error:
-        raise CuhsError(
-            f"{path}: damaged, or not the weights of {folder / CARD}; train the model again"
-        ) from error
+        raise CuhsError(f"{path}: damaged, or not the weights of {folder / CARD}; train the model again") from error

@@ -51,9 +51,7 @@ def main() -> None:
     write_queries(QUERIES, groups, features["query"])
     run = _run(p, card)
     _report(p, card, groups, features, splits, run)
-    run.metrics(
-        {f"{group}/{key}": value for group, values in metrics.items() for key, value in values.items()}
-    )
+    run.metrics({f"{group}/{key}": value for group, values in metrics.items() for key, value in values.items()})
     for path in (METRICS, CMC, QUERIES, REPORT):
         run.artifacts(path, "evaluation")
     run.finish()
@@ -62,9 +60,7 @@ def main() -> None:
 
 def write_cmc(path: Path, groups: Mapping[str, Group]) -> None:
     """CMC curves as a table: ``rank``, then the share of queries in percent for each group."""
-    curves = {
-        name: group.ranking.cmc(CMC_RANKS) for name, group in groups.items() if group.metrics["queries"]
-    }
+    curves = {name: group.ranking.cmc(CMC_RANKS) for name, group in groups.items() if group.metrics["queries"]}
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["rank", *curves])

@@ -126,15 +126,7 @@ def parse(raw: object, origin: str = "params") -> Params:
         problems = []
         for item in error.errors():
             key = ".".join(str(part) for part in item["loc"]) or "(top level)"
-            hint = (
-                "unknown key"
-                if item["type"] == "extra_forbidden"
-                else item["msg"].removeprefix("Value error, ")
-            )
-            got = (
-                ""
-                if item["type"] in {"missing", "extra_forbidden", "value_error"}
-                else f", got {item['input']!r}"
-            )
+            hint = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+            got = "" if item["type"] in {"missing", "extra_forbidden", "value_error"} else f", got {item['input']!r}"
             problems.append(f"{key}: {hint}{got}")
         raise CuhsError(f"{origin}: " + "; ".join(problems)) from error

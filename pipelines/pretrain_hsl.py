@@ -26,9 +26,7 @@ def main() -> None:
     p = params.load()
     images = PersonImages(DATASET, "train", p.image.height, p.image.width)
     if np.isnan(images.boxes).all():
-        log.warning(
-            "localiser: no training image has a head-shoulder box; variants with a learned region cannot run"
-        )
+        log.warning("localiser: no training image has a head-shoulder box; variants with a learned region cannot run")
         OUT.mkdir(parents=True, exist_ok=True)
         _write_metrics({"images": 0})
         return
@@ -63,9 +61,7 @@ def main() -> None:
         "held_out_images": len(held),
     }
     about = {**metrics, "run_id": run.id, "data_version": data}
-    card = ModelCard(
-        network=p.network, height=p.image.height, width=p.image.width, localises=True, about=about
-    )
+    card = ModelCard(network=p.network, height=p.image.height, width=p.image.width, localises=True, about=about)
     save_hsl(hsl, card, OUT)
     _write_metrics(metrics)
     run.metrics({f"hsl/{key}": value for key, value in metrics.items()})

@@ -88,9 +88,7 @@ def train(make: Make, params: Params, paths: dict[str, str], name: str, run: Run
                 "folder": str(storage / name),
                 "progress": progress,
             }
-            trainer = TorchTrainer(
-                _worker, train_loop_config=config, scaling_config=scaled, run_config=run_config
-            )
+            trainer = TorchTrainer(_worker, train_loop_config=config, scaling_config=scaled, run_config=run_config)
             result = trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise CuhsError(
@@ -188,9 +186,7 @@ def _worker(config: dict[str, Any]) -> None:
         for epoch in range(len(history), training.epochs):
             metrics = _mean_over_workers(training.epoch(epoch, partial(progress.position, epoch)))
             if not all(math.isfinite(value) for value in metrics.values()):
-                raise CuhsError(
-                    f"the loss is not finite in epoch {epoch + 1}; lower lr or warm up longer"
-                )
+                raise CuhsError(f"the loss is not finite in epoch {epoch + 1}; lower lr or warm up longer")
             history.append(metrics)
             progress.end_of_epoch(epoch, metrics)
             if rank == 0:

@@ -107,9 +107,7 @@ class Run:
 
     def finish(self, failed: bool = False) -> None:
         """End the run."""
-        self.client.set_terminated(
-            self.id, RunStatus.to_string(RunStatus.FAILED if failed else RunStatus.FINISHED)
-        )
+        self.client.set_terminated(self.id, RunStatus.to_string(RunStatus.FAILED if failed else RunStatus.FINISHED))
 
 
 def _experiment(client: MlflowClient, name: str) -> str:

@@ -44,9 +44,7 @@ def main() -> None:
     state = ray_training.train(ReIDRun, p, paths, name, run)
 
     prefix = "network."
-    network.load_state_dict(
-        {k.removeprefix(prefix): v for k, v in state["model"].items() if k.startswith(prefix)}
-    )
+    network.load_state_dict({k.removeprefix(prefix): v for k, v in state["model"].items() if k.startswith(prefix)})
     metrics: dict[str, float | None] = {"parameters_mib": mib}
     if network.localiser is not None:
         images = PersonImages(DATASET, "train", p.image.height, p.image.width)

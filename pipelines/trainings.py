@@ -25,16 +25,12 @@ OnStep = Callable[[int, int], None]
 class HslRun:
     """First step: the localiser on the boxed training images of all but the held-out identities."""
 
-    def __init__(
-        self, params: Params, paths: dict[str, str], device: torch.device, rank: int, workers: int
-    ) -> None:
+    def __init__(self, params: Params, paths: dict[str, str], device: torch.device, rank: int, workers: int) -> None:
         self.config, self.device, self.rank = params.pretrain_hsl, device, rank
         self.epochs = self.config.epochs
         torch.manual_seed(self.config.seed)
         augmentation = Augmentation(pad=params.train.pad, jitter=params.train.jitter)
-        images = PersonImages(
-            Path(paths["dataset"]), "train", params.image.height, params.image.width, augmentation
-        )
+        images = PersonImages(Path(paths["dataset"]), "train", params.image.height, params.image.width, augmentation)
         trained, held = boxed_split(images, params)
         self.model = make_hsl(params.network)
         self.model.start_at(torch.from_numpy(images.boxes[trained].mean(0)))
@@ -63,18 +59,12 @@ class HslRun:
 class ReIDRun:
     """Second step: the whole network, its localiser frozen."""
 
-    def __init__(
-        self, params: Params, paths: dict[str, str], device: torch.device, rank: int, workers: int
-    ) -> None:
+    def __init__(self, params: Params, paths: dict[str, str], device: torch.device, rank: int, workers: int) -> None:
         self.config, self.device = params.train, device
         self.epochs = self.config.epochs
         torch.manual_seed(self.config.seed)
-        augmentation = Augmentation(
-            pad=self.config.pad, jitter=self.config.jitter, erasing=self.config.erasing
-        )
-        images = PersonImages(
-            Path(paths["dataset"]), "train", params.image.height, params.image.width, augmentation
-        )
+        augmentation = Augmentation(pad=self.config.pad, jitter=self.config.jitter, erasing=self.config.erasing)
+        images = PersonImages(Path(paths["dataset"]), "train", params.image.height, params.image.width, augmentation)
         hsl = load_hsl(Path(paths["hsl"])) if params.network.learned_stream else None
         self.model = Classified(CUHS(params.network, hsl), len(images.identities))
         self.wrapped = _distributed(self.model, self.config.sync_bn, device)

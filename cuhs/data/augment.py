@@ -65,13 +65,10 @@ class Augmentation:
         self._erase(tensor, rng)
         return tensor, torch.from_numpy(np.clip(box, 0, 1))
 
-    def _shifted(
-        self, pixels: np.ndarray, box: np.ndarray, shift: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _shifted(self, pixels: np.ndarray, box: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         h, w = pixels.shape[:2]
         dy, dx = (
-            round(float(s) * self.pad * side / full)
-            for s, side, full in zip(shift, (h, w), (384, 128), strict=True)
+            round(float(s) * self.pad * side / full) for s, side, full in zip(shift, (h, w), (384, 128), strict=True)
         )
         if dy == dx == 0:
             return pixels, box

@@ -131,8 +131,7 @@ def _check(
     for source, part in listed.items():
         folder = sources[source].folder
         checked.quarantine.extend(
-            {"source": source, "path": path, "reason": "the name does not follow the layout"}
-            for path in part.strays
+            {"source": source, "path": path, "reason": "the name does not follow the layout"} for path in part.strays
         )
         sizes = _in_order(pool, partial(_size, folder), part.images)
         for done, (image, size) in enumerate(zip(part.images, sizes, strict=True), start=1):
@@ -166,9 +165,7 @@ def _size(folder: Path, image: RawImage) -> tuple[int, int] | str:
     return encoded.width, encoded.height
 
 
-def _place(
-    samples: list[Sample], protocol: Protocol, seed: int, test_share: float, other_share: float
-) -> list[Row]:
+def _place(samples: list[Sample], protocol: Protocol, seed: int, test_share: float, other_share: float) -> list[Row]:
     match protocol:
         case "benchmark":
             return benchmark(samples, seed, test_share)

@@ -27,9 +27,7 @@ def read_colours(path: Path, known: Collection[int]) -> dict[int, str]:
         except ValueError as error:
             raise CuhsError(f"{path}, row {row}: pid {record['pid']!r} is not a number") from error
         if record["colour"] not in COLOURS:
-            raise CuhsError(
-                f"{path}, row {row}: colour {record['colour']!r} is not one of {', '.join(COLOURS)}"
-            )
+            raise CuhsError(f"{path}, row {row}: colour {record['colour']!r} is not one of {', '.join(COLOURS)}")
         if pid in colours:
             raise CuhsError(f"{path}, row {row}: identity {pid} has a label already; keep one row for it")
         if pid not in known:
@@ -49,16 +47,12 @@ def read_rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str,
             reader = csv.DictReader(file)
             missing = [column for column in columns if column not in (reader.fieldnames or ())]
             if missing:
-                raise CuhsError(
-                    f"{path}: no column {', '.join(missing)}; the header must be {','.join(columns)}"
-                )
+                raise CuhsError(f"{path}: no column {', '.join(missing)}; the header must be {','.join(columns)}")
             rows = []
             for record in reader:
                 values = {column: (record[column] or "").strip() for column in columns}
                 if not all(values.values()):
-                    raise CuhsError(
-                        f"{path}, row {reader.line_num}: a value is missing; give {','.join(columns)}"
-                    )
+                    raise CuhsError(f"{path}, row {reader.line_num}: a value is missing; give {','.join(columns)}")
                 rows.append((reader.line_num, values))
             return rows
     except FileNotFoundError as error:

@@ -54,9 +54,7 @@ class PersonImages(Dataset[tuple[Tensor, int, Tensor]]):
         self.groups: list[list[str]] = self.table["groups"].to_pylist()
         self.junk = np.array(self.table["junk"].to_pylist(), dtype=bool)
         missing = [np.nan] * 4
-        self.boxes = np.array([box or missing for box in self.table["box"].to_pylist()], np.float32).reshape(
-            -1, 4
-        )
+        self.boxes = np.array([box or missing for box in self.table["box"].to_pylist()], np.float32).reshape(-1, 4)
 
     pids: np.ndarray = field(init=False, repr=False)
     camids: np.ndarray = field(init=False, repr=False)

@@ -71,9 +71,7 @@ def fg_reid(samples: list[Sample], seed: int, test_share: float, other_share: fl
         CuhsError: an identity trains and tests, or nobody queries.
     """
     rows = _with_roles(_with_training_sets(samples, seed, test_share), seed, test_share)
-    tested = [
-        group for group in FINE if any(row.split == "query" and row.sample.colour == group for row in rows)
-    ]
+    tested = [group for group in FINE if any(row.split == "query" and row.sample.colour == group for row in rows)]
     members = {(group, True): _members(rows, group, True) for group in FINE}
     members |= {(group, False): _members(rows, group, False) for group in tested}
     others = {training: _members(rows, "other", training) for training in (True, False)}
@@ -141,10 +139,7 @@ def _with_training_sets(samples: list[Sample], seed: int, test_share: float) -> 
         published = sample.raw.split is not None and sample.source not in trained
         return published and sample.is_person and not _is_test(sample, seed, test_share)
 
-    return [
-        replace(sample, raw=replace(sample.raw, split="train")) if lent(sample) else sample
-        for sample in samples
-    ]
+    return [replace(sample, raw=replace(sample.raw, split="train")) if lent(sample) else sample for sample in samples]
 
 
 def _one_per_camera(images: list[Sample], seed: int) -> set[Sample]:
@@ -153,19 +148,14 @@ def _one_per_camera(images: list[Sample], seed: int) -> set[Sample]:
     for sample in images:
         by_camera[sample.camid].append(sample)
     several = [held for held in by_camera.values() if len(held) > 1] or [images]
-    return {
-        min(held, key=lambda sample: _draw(seed, "query", sample.source, sample.raw.path)) for held in several
-    }
+    return {min(held, key=lambda sample: _draw(seed, "query", sample.source, sample.raw.path)) for held in several}
 
 
 def _grouped_by_query(rows: list[Row], colours: tuple[str, ...]) -> list[Row]:
     """A group for each of ``colours`` that a query wears; train and gallery rows are in all of them."""
     worn = {row.sample.colour for row in rows if row.split == "query"}
     everywhere = ("all", *(colour for colour in colours if colour in worn))
-    return [
-        replace(row, groups=("all", row.sample.colour) if row.split == "query" else everywhere)
-        for row in rows
-    ]
+    return [replace(row, groups=("all", row.sample.colour) if row.split == "query" else everywhere) for row in rows]
 
 
 def _members(rows: list[Row], colour: str, training: bool) -> set[str]:
@@ -184,8 +174,7 @@ def _checked(rows: list[Row]) -> list[Row]:
     both = sorted(people["train"] & (people["query"] | people["gallery"]))
     if both:
         raise CuhsError(
-            f"{len(both)} identities are in both training and testing, such as {both[0]}; "
-            "mend the source's split"
+            f"{len(both)} identities are in both training and testing, such as {both[0]}; mend the source's split"
         )
     if not people["query"]:
         raise CuhsError(

@@ -53,9 +53,7 @@ def read_boxes(path: Path, images: Iterable[str]) -> PixelBoxes:
         box = _numbers(record, f"{path}, row {row}")
         matches = [name] if name in paths else by_name.get(name, [])
         if len(matches) > 1:
-            raise CuhsError(
-                f"{path}, row {row}: {name} may be {matches[0]} or {matches[1]}; write the folder, too"
-            )
+            raise CuhsError(f"{path}, row {row}: {name} may be {matches[0]} or {matches[1]}; write the folder, too")
         if not matches:
             boxes.unmatched.append(name)
         elif matches[0] in boxes.by_path:

@@ -58,14 +58,10 @@ def warnings(summary: dict[str, Any]) -> list[str]:
         )
     if summary["dropped_boxes"]:
         first = summary["dropped_boxes"][0]
-        lines.append(
-            f"{len(summary['dropped_boxes'])} boxes dropped, the first {first['file']}: {first['reason']}"
-        )
+        lines.append(f"{len(summary['dropped_boxes'])} boxes dropped, the first {first['file']}: {first['reason']}")
     if summary["queries_without_match"]["count"]:
         queries = summary["queries_without_match"]
-        lines.append(
-            f"{queries['count']} queries have no match in another camera, the first {queries['first'][0]}"
-        )
+        lines.append(f"{queries['count']} queries have no match in another camera, the first {queries['first'][0]}")
     if summary["left_out"]:
         lines.append(f"{summary['left_out']} images have no role in protocol {summary['protocol']}")
     return lines

@@ -85,9 +85,7 @@ def _read_layout(source: str, files: SourceFiles) -> list[RawImage]:
         case "cuhk03":
             return cuhk03.read(files.folder, files.images, files.split)
         case _ if files.split:
-            raise CuhsError(
-                f"data.sources.{source}.split: only the cuhk03 layout takes a split file; remove it"
-            )
+            raise CuhsError(f"data.sources.{source}.split: only the cuhk03 layout takes a split file; remove it")
         case "market1501":
             return market1501.read(files.folder)
         case "occluded_reid":

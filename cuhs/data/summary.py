@@ -35,9 +35,7 @@ def summarise(rows: list[Row], boxes: dict[tuple[str, str], Box], left_out: int)
         "sources": {source: _by_split(held) for source, held in sorted(sources.items())},
         "colours": {colour: _count(row for row in rows if row.sample.colour == colour) for colour in COLOURS},
         "boxes": {split: _box_counts((row for row in rows if row.split == split), boxes) for split in SPLITS},
-        "cameras": {
-            source: len({row.sample.camid for row in held}) for source, held in sorted(sources.items())
-        },
+        "cameras": {source: len({row.sample.camid for row in held}) for source, held in sorted(sources.items())},
         "distractors": sum(row.sample.distractor for row in rows),
         "junk": sum(row.sample.junk for row in rows),
         "queries_without_match": {

@@ -90,9 +90,7 @@ def paired(
     """
     ap_a, ap_b = np.asarray(ap_a, np.float64), np.asarray(ap_b, np.float64)
     if ap_a.shape != ap_b.shape:
-        raise CuhsError(
-            f"paired test: {ap_a.shape} and {ap_b.shape} values; both models need the same queries"
-        )
+        raise CuhsError(f"paired test: {ap_a.shape} and {ap_b.shape} values; both models need the same queries")
     gains = ap_a - ap_b
     means = _resampled_means(gains[:, None], pids, resamples, seed)
     if means is None:
@@ -109,9 +107,7 @@ def _resampled_means(values: np.ndarray, pids: np.ndarray, resamples: int, seed:
     """(resamples, M) means over the queries of as many identities drawn with replacement; None below two."""
     values, pids = np.asarray(values, np.float64), np.asarray(pids)
     if values.ndim != 2 or pids.shape != values.shape[:1]:
-        raise CuhsError(
-            f"bootstrap: values of shape {values.shape} do not go with pids of shape {pids.shape}"
-        )
+        raise CuhsError(f"bootstrap: values of shape {values.shape} do not go with pids of shape {pids.shape}")
     if not np.isfinite(values).all():
         raise CuhsError("bootstrap: a value is NaN or infinite; leave out queries without a true match")
     names, identity = np.unique(pids, return_inverse=True)

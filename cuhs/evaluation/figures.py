@@ -146,12 +146,8 @@ def _cell(
     width, height = scale * image.width, scale * image.height
     left, top = column + (1 - width) / 2, _ROW * line + _TITLE
     pixels = np.asarray(image.convert("RGB"))
-    axes.imshow(
-        pixels, extent=(left, left + width, top + height, top), aspect="auto", interpolation="antialiased"
-    )
-    axes.add_patch(
-        Rectangle((left, top), width, height, fill=False, edgecolor=colour, linewidth=3, linestyle=dash)
-    )
+    axes.imshow(pixels, extent=(left, left + width, top + height, top), aspect="auto", interpolation="antialiased")
+    axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=colour, linewidth=3, linestyle=dash))
     middle = column + 0.5
     axes.text(middle, top - 0.05, title, fontsize=9, color=colour, ha="center", va="bottom")
     # Namespaced identities are long; what follows the source's name tells them apart.

@@ -52,8 +52,7 @@ class ReIDMetric:
         """
         count = len(features)
         labels = [
-            np.asarray(item.cpu() if isinstance(item, torch.Tensor) else item)
-            for item in (pids, camids, is_query)
+            np.asarray(item.cpu() if isinstance(item, torch.Tensor) else item) for item in (pids, camids, is_query)
         ]
         if labels[2].ndim == 0:
             labels[2] = np.full(count, bool(labels[2]))
@@ -61,9 +60,7 @@ class ReIDMetric:
             if label.shape != (count,):
                 raise CuhsError(f"{name}: {count} rows of features need as many, got {label.shape}")
         self._device = features.device
-        self._batches.append(
-            (features.detach().float().cpu().numpy(), labels[0], labels[1], labels[2].astype(bool))
-        )
+        self._batches.append((features.detach().float().cpu().numpy(), labels[0], labels[1], labels[2].astype(bool)))
 
     def compute(self) -> dict[str, float]:
         """``mAP``, ``mINP`` and ``rankK`` in percent; NaN when no query has a true match.

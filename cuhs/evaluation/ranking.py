@@ -184,9 +184,7 @@ def top_k(
     """
     if k < 1:
         raise CuhsError(f"k: must be at least 1, got {k}")
-    problem = _Problem(
-        query_features, query_pids, query_camids, gallery_features, gallery_pids, gallery_camids
-    )
+    problem = _Problem(query_features, query_pids, query_camids, gallery_features, gallery_pids, gallery_camids)
     indices = np.full((len(problem.query), k), -1, np.int64)
     distances = np.full((len(problem.query), k), np.inf, np.float32)
     last = min(k, len(problem.gallery)) - 1

@@ -39,7 +39,7 @@ class Global(nn.Module):
         self.widths = {name: self.reduce.width}
 
     def forward(self, base: Tensor, theta: Tensor | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Base map (N, B, H, W) to features {name: (N, c)} and the maps {name: (N, C, H, W)} they were pooled from."""
+        """Base map (N, B, H, W) to features {name: (N, c)} and the maps {name: (N, C, H, W)} before pooling."""
         features = self.block(base)
         return {self.name: self.reduce(self.pool(features))}, {self.name: features}
 

@@ -51,9 +51,7 @@ def load(folder: Path) -> dict[str, Any]:
         CuhsError: it is damaged, or holds more than tensors and plain values.
     """
     if not is_whole(folder):
-        raise CuhsError(
-            f"{folder}: damaged checkpoint (its manifest and files differ); delete it to start afresh"
-        )
+        raise CuhsError(f"{folder}: damaged checkpoint (its manifest and files differ); delete it to start afresh")
     try:
         state: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -23,9 +23,7 @@ class Schedule(Config):
     @model_validator(mode="after")
     def _warmup_ends(self) -> "Schedule":
         if self.warmup_epochs and self.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"warmup_epochs ({self.warmup_epochs}) must be fewer than epochs ({self.epochs})"
-            )
+            raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be fewer than epochs ({self.epochs})")
         return self
 
 
@@ -34,9 +32,7 @@ class HslTraining(Schedule):
 
     epochs: Positive = 50
     batch: Positive = 64
-    held_out: Annotated[
-        float, Field(gt=0, lt=1, description="share of identities that IoU is measured on")
-    ] = 0.1
+    held_out: Annotated[float, Field(gt=0, lt=1, description="share of identities that IoU is measured on")] = 0.1
     seed: int = 0
 
 
@@ -51,9 +47,7 @@ class ReIDTraining(Schedule):
     margin: Annotated[float, Field(gt=0, description="α of the triplet loss")] = 0.3
     metric_loss: Literal["triplet", "lifted", "contrastive", "circle", "instance"] = "triplet"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    pad: Annotated[
-        int, Field(ge=0, lt=128, description="pixels at 384×128 that an image is shifted by at most")
-    ] = 0
+    pad: Annotated[int, Field(ge=0, lt=128, description="pixels at 384×128 that an image is shifted by at most")] = 0
     jitter: Share = 0.0
     erasing: Share = 0.5
     sync_bn: bool = False

@@ -14,9 +14,7 @@ from cuhs.training.config import HslTraining
 from cuhs.training.schedule import learning_rate, set_learning_rate
 
 
-def split_boxed(
-    pids: np.ndarray, boxes: np.ndarray, held_out: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+def split_boxed(pids: np.ndarray, boxes: np.ndarray, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the boxed images to train on, and of those of held-out identities.
 
     Args:
@@ -78,10 +76,7 @@ def mean_iou(localise: nn.Module, batches: Iterable[Batch], device: torch.device
         device: of the localiser.
     """
     localise.eval()
-    values = [
-        iou(theta_to_box(localise(batch.images.to(device))), batch.boxes.to(device)).cpu()
-        for batch in batches
-    ]
+    values = [iou(theta_to_box(localise(batch.images.to(device))), batch.boxes.to(device)).cpu() for batch in batches]
     return float(torch.cat(values).mean())
 
 

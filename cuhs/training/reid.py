@@ -76,9 +76,7 @@ def train_epoch(
         inputs = batch.images.to(device, non_blocking=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             features, logits = model(inputs)
-        loss, terms = total_loss(
-            features, logits, labels, metric, config.eta_1, config.eta_2, config.label_smoothing
-        )
+        loss, terms = total_loss(features, logits, labels, metric, config.eta_1, config.eta_2, config.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -50,9 +50,7 @@ HEADER = "file,x1,y1,x2,y2"
 
 
 def test_boxes_are_found_by_path_and_by_unambiguous_bare_name(tmp_path: Path) -> None:
-    boxes = read_boxes(
-        csv(tmp_path, HEADER, "a/1.jpg,1,2,3,4", "2.jpg,0,0,9.5,9", "gone.jpg,0,0,1,1"), IMAGES
-    )
+    boxes = read_boxes(csv(tmp_path, HEADER, "a/1.jpg,1,2,3,4", "2.jpg,0,0,9.5,9", "gone.jpg,0,0,1,1"), IMAGES)
     assert boxes.by_path == {"a/1.jpg": (1, 2, 3, 4), "a/2.jpg": (0, 0, 9.5, 9)}
     assert boxes.unmatched == ["gone.jpg"]
 

@@ -14,9 +14,7 @@ from cuhs.data.sources import SourceFiles
 from cuhs.errors import CuhsError
 
 
-def picture(
-    path: Path, seed: int = 0, size: tuple[int, int] = (16, 40), mode: str = "RGB", **save: object
-) -> Path:
+def picture(path: Path, seed: int = 0, size: tuple[int, int] = (16, 40), mode: str = "RGB", **save: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(pixels).convert(mode).save(path, **save)
@@ -40,17 +38,11 @@ def market(root: Path) -> SourceFiles:
 
 
 def built(tmp_path: Path, sources: dict[str, SourceFiles], out: str = "out", **options: object) -> dict:
-    return build(
-        **{"name": "small", "protocol": "benchmark", "sources": sources, "out": tmp_path / out} | options
-    )
+    return build(**{"name": "small", "protocol": "benchmark", "sources": sources, "out": tmp_path / out} | options)
 
 
 def rows(out: Path) -> dict[str, dict]:
-    return {
-        row["path"]: row
-        for split in ("train", "query", "gallery")
-        for row in read_split(out, split).to_pylist()
-    }
+    return {row["path"]: row for split in ("train", "query", "gallery") for row in read_split(out, split).to_pylist()}
 
 
 def test_rows_carry_labels_boxes_and_the_files_own_bytes(tmp_path: Path) -> None:
@@ -101,9 +93,7 @@ def test_summary_counts_people_without_distractors_and_junk(tmp_path: Path) -> N
     }
     assert summary["boxes"]["query"] == {"annotation": 1, "none": 1}
     assert summary["boxes"]["train"] == {"annotation": 0, "none": 4}
-    assert {
-        key: summary[key] for key in ("seed", "cameras", "distractors", "junk", "left_out", "unlabelled")
-    } == {
+    assert {key: summary[key] for key in ("seed", "cameras", "distractors", "junk", "left_out", "unlabelled")} == {
         "seed": 7,
         "cameras": {"m": 3},
         "distractors": 1,

@@ -32,18 +32,14 @@ def open_source(people: int, source: str = "s") -> list[Sample]:
 
 def published(train: dict[int, str], test: dict[int, str], source: str = "s") -> list[Sample]:
     """Training identities with two images, testing ones with a query in camera 1 and a gallery image in 2."""
-    samples = [
-        sample(pid, camid, "train", colour, 0, source) for pid, colour in train.items() for camid in (1, 2)
-    ]
+    samples = [sample(pid, camid, "train", colour, 0, source) for pid, colour in train.items() for camid in (1, 2)]
     for pid, colour in test.items():
         samples += [sample(pid, 1, "query", colour, 0, source), sample(pid, 2, "gallery", colour, 0, source)]
     return samples
 
 
 def people(rows: list[Row], split: str, group: str = "all") -> set[str]:
-    return {
-        row.sample.pid for row in rows if row.split == split and group in row.groups and row.sample.is_person
-    }
+    return {row.sample.pid for row in rows if row.split == split and group in row.groups and row.sample.is_person}
 
 
 def placed(rows: list[Row]) -> dict[Sample, tuple[str, tuple[str, ...]]]:
@@ -96,9 +92,7 @@ def test_one_more_identity_or_image_leaves_the_other_identities_in_their_split(p
     more += [sample(301, camid, None, COLOURS[301 % 3], number) for camid in (1, 2) for number in (0, 1)]
     after = placed(build(more))
     untouched = {item: place for item, place in after.items() if item.raw.pid not in (1, 301)}
-    changed = {
-        item.pid for item in before.keys() | untouched.keys() if before.get(item) != untouched.get(item)
-    }
+    changed = {item.pid for item in before.keys() | untouched.keys() if before.get(item) != untouched.get(item)}
     changed.discard("s/0001")
     # The share of people in other clothes follows the size of the group: at most one person is at its edge.
     assert len(changed) <= (1 if protocol == "fg_reid" else 0)

@@ -63,9 +63,7 @@ def test_cuhk03_identity_beyond_its_pair_is_no_image_of_the_layout(tmp_path: Pat
     assert [image.pid for image in cuhk03.read(tmp_path)] == [1]
 
 
-def new_protocol(
-    path: Path, names: list[str], train: list[int], query: list[int], gallery: list[int]
-) -> Path:
+def new_protocol(path: Path, names: list[str], train: list[int], query: list[int], gallery: list[int]) -> Path:
     content = {"filelist": cells(*names), "train_idx": train, "query_idx": query, "gallery_idx": gallery}
     scipy.io.savemat(path, content)
     return path

@@ -52,9 +52,7 @@ def test_benchmark_of_real_sources_has_the_published_counts(tmp_path: Path) -> N
 
 
 def test_fine_grained_groups_of_real_sources_hold_all_who_wear_the_colour(tmp_path: Path) -> None:
-    summary = build(
-        name="real", protocol="fg_reid", sources=real_sources(), out=tmp_path / "out", other_share=0
-    )
+    summary = build(name="real", protocol="fg_reid", sources=real_sources(), out=tmp_path / "out", other_share=0)
     colours, groups = summary["colours"], summary["groups"]
     for colour in ("black", "white"):
         assert groups[colour]["train"]["ids"] + groups[colour]["query"]["ids"] == colours[colour]["ids"]

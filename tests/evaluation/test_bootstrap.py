@@ -12,9 +12,7 @@ def queries(seed, identities=60, spread=0.2, noise=0.1, mean=0.6):
     """AP-like values whose identities differ by ``spread``, two to six queries each."""
     random = np.random.default_rng(seed)
     pids = np.repeat(np.arange(identities), random.integers(2, 7, identities))
-    values = (
-        mean + spread * random.standard_normal(identities)[pids] + noise * random.standard_normal(len(pids))
-    )
+    values = mean + spread * random.standard_normal(identities)[pids] + noise * random.standard_normal(len(pids))
     return values, pids
 
 

@@ -76,9 +76,7 @@ def test_a_group_without_a_valid_query_has_counts_and_no_measures(splits):
     groups[row].append("query only")
     gallery_groups = [list(names) for names in gallery.groups]
     gallery_groups[int(np.flatnonzero(~gallery.junk)[0])].append("gallery only")
-    results = evaluate_groups(
-        replace(query, groups=groups), replace(gallery, groups=gallery_groups), resamples=100
-    )
+    results = evaluate_groups(replace(query, groups=groups), replace(gallery, groups=gallery_groups), resamples=100)
     assert list(results) == ["all", "black", "gallery only", "other", "query only", "white"]
     alone = results["query only"].metrics
     assert (alone["queries"], alone["queries_without_match"], alone["gallery"]) == (0, 1, 0)

@@ -28,9 +28,7 @@ def test_batches_give_what_ranking_at_once_gives():
     features, pids, camids, query = images()
     metric = ReIDMetric()
     for part in np.array_split(np.arange(200), 7):
-        metric.update(
-            features[part], torch.from_numpy(pids[part]), camids[part], torch.from_numpy(query[part])
-        )
+        metric.update(features[part], torch.from_numpy(pids[part]), camids[part], torch.from_numpy(query[part]))
     assert metric.compute() == pytest.approx(ranked_at_once(features, pids, camids, query))
 
 

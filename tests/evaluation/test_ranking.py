@@ -131,9 +131,7 @@ def test_the_buffer_of_distances_stays_within_its_size(monkeypatch):
 def test_gpu_gives_the_numbers_of_the_cpu():
     query, query_pids, query_camids, gallery, pids, camids = whole_number_problem()
     expected = rank(query, query_pids, query_camids, gallery, pids, camids)
-    on_gpu = [
-        torch.from_numpy(part).cuda() for part in (query, query_pids, query_camids, gallery, pids, camids)
-    ]
+    on_gpu = [torch.from_numpy(part).cuda() for part in (query, query_pids, query_camids, gallery, pids, camids)]
     np.testing.assert_array_equal(rank(*on_gpu, chunk_mb=1).ap, expected.ap)
     np.testing.assert_array_equal(
         top_k(*on_gpu, 10)[0], top_k(query, query_pids, query_camids, gallery, pids, camids, 10)[0]

@@ -13,9 +13,7 @@ from cuhs.evaluation import report
 def measures(mean):
     keys = ("mAP", "mINP", "rank1")
     values = {
-        k: v
-        for key in keys
-        for k, v in ((key, mean), (f"{key}_low", mean - 4.5), (f"{key}_high", mean + 3.25))
+        k: v for key in keys for k, v in ((key, mean), (f"{key}_low", mean - 4.5), (f"{key}_high", mean + 3.25))
     }
     return values | {"queries": 120, "identities": 31, "queries_without_match": 2, "gallery": 900}
 
@@ -104,9 +102,7 @@ def test_report_asks_nothing_of_the_network_and_runs_nothing(tmp_path, contents)
     html = written(tmp_path, contents)
     page = Page(html)
     assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & set(page.tags)
-    addresses = [
-        v for _, name, v in page.attributes if name in ("src", "href", "srcset", "poster", "data", "action")
-    ]
+    addresses = [v for _, name, v in page.attributes if name in ("src", "href", "srcset", "poster", "data", "action")]
     assert len(addresses) == 5
     assert all(address.startswith("data:image/webp;base64,") for address in addresses)
     assert "url(" not in html and "@import" not in html and "https://" not in html

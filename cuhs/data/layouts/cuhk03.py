@@ -82,8 +82,7 @@ def _load(path: Path) -> dict[str, Any]:
         return scipy.io.loadmat(path, appendmat=False)
     except NotImplementedError as error:
         raise CuhsError(
-            f"{path}: MATLAB 7.3 (HDF5) is not read; save its testsets with `save -v7`, "
-            "or take the CUHK03-NP split"
+            f"{path}: MATLAB 7.3 (HDF5) is not read; save its testsets with `save -v7`, or take the CUHK03-NP split"
         ) from error
     except Exception as error:  # scipy's readers raise whatever a broken file leads them to
         reason = " ".join(str(error).split())

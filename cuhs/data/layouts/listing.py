@@ -42,8 +42,7 @@ def require_folders(root: Path, layout: str, folders: tuple[str, ...]) -> None:
     missing = [folder for folder in folders if not (root / folder).is_dir()]
     if missing:
         raise CuhsError(
-            f"{root}: no folder {_listed(tuple(missing))}, which the {layout} layout expects"
-            f"{_guess(root, layout)}"
+            f"{root}: no folder {_listed(tuple(missing))}, which the {layout} layout expects{_guess(root, layout)}"
         )
 
 

@@ -46,9 +46,7 @@ def draw_body(canvas: Canvas, identity: Identity, pose: Pose) -> None:
     _bag(canvas, identity, lean)
 
 
-def _limb(
-    canvas: Canvas, start: Array, end: Array, radii: tuple[float, ...], paint: Paint, part: int
-) -> None:
+def _limb(canvas: Canvas, start: Array, end: Array, radii: tuple[float, ...], paint: Paint, part: int) -> None:
     """A limb; its lower end is round, its upper end joins what is above."""
     knots = np.linspace(0, 1, len(radii))
     canvas.loft(start, end, [(t, r, r) for t, r in zip(knots, radii, strict=True)], paint, part)
@@ -116,9 +114,7 @@ def _torso(canvas: Canvas, identity: Identity, lean: float) -> None:
         (0.845 - slope * 0.55, shoulder * 0.70 + identity.neck * 0.1, 0.045),
         (0.858 - slope * 0.2, shoulder * 0.3 + identity.neck * 0.75, 0.042),
     ]
-    profile = [((y - base) / (top - base), x, z) for y, x, z in points] + [
-        (1.0, identity.neck, identity.neck)
-    ]
+    profile = [((y - base) / (top - base), x, z) for y, x, z in points] + [(1.0, identity.neck, identity.neck)]
     start, end = np.array([0, base, 0]), np.array([0, top, lean * 1.1])
     canvas.loft(start, end, profile, _top_paint(identity), CLOTH)
 
@@ -189,33 +185,23 @@ def _neck_and_head(canvas: Canvas, identity: Identity, pose: Pose, chest: Array)
     radius = identity.neck
     knots = [(0, radius * 1.12, radius * 1.12), (0.5, radius, radius), (1, radius * 0.98, radius)]
     high = collar == "turtleneck"
-    canvas.loft(
-        base, centre, knots, plain(identity.top if high else identity.skin), ARM if not high else CLOTH
-    )
+    canvas.loft(base, centre, knots, plain(identity.top if high else identity.skin), ARM if not high else CLOTH)
     Head(canvas, identity, centre, turn).draw()
     ring = _by(base, 0, 0.012, 0)
     match collar:
         case "scarf":
-            canvas.ellipsoid(
-                _by(ring, 0, 0.008, 0.004), (radius * 1.75, 0.027, radius * 1.75), plain(accent), CLOTH
-            )
-            canvas.ellipsoid(
-                _by(ring, 0.02, -0.06, 0.055), (0.02, 0.065, 0.016), plain(scaled(accent, 0.9)), CLOTH
-            )
+            canvas.ellipsoid(_by(ring, 0, 0.008, 0.004), (radius * 1.75, 0.027, radius * 1.75), plain(accent), CLOTH)
+            canvas.ellipsoid(_by(ring, 0.02, -0.06, 0.055), (0.02, 0.065, 0.016), plain(scaled(accent, 0.9)), CLOTH)
         case "shirt":
             for side in (-1, 1):
                 flap = rotation(yaw=side * 0.5, roll=side * 0.5)
                 place = _by(ring, side * radius * 0.75, 0.004, radius * 0.55)
                 canvas.ellipsoid(place, (0.021, 0.017, 0.012), plain(scaled(identity.top, 1.1)), CLOTH, flap)
-            canvas.ellipsoid(
-                ring, (radius * 1.25, 0.017, radius * 1.25), plain(scaled(identity.top, 1.05)), CLOTH
-            )
+            canvas.ellipsoid(ring, (radius * 1.25, 0.017, radius * 1.25), plain(scaled(identity.top, 1.05)), CLOTH)
         case "hood" if identity.hat != "hood":
             hang = _by(ring, 0, -0.012, -0.034)
             canvas.ellipsoid(hang, (radius * 1.9, 0.042, 0.036), plain(scaled(identity.top, 0.92)), CLOTH)
-            canvas.ellipsoid(
-                ring, (radius * 1.6, 0.018, radius * 1.4), plain(scaled(identity.top, 1.03)), CLOTH
-            )
+            canvas.ellipsoid(ring, (radius * 1.6, 0.018, radius * 1.4), plain(scaled(identity.top, 1.03)), CLOTH)
 
 
 def _bag(canvas: Canvas, identity: Identity, lean: float) -> None:
@@ -228,9 +214,7 @@ def _bag(canvas: Canvas, identity: Identity, lean: float) -> None:
 
         canvas.ellipsoid(np.array([0, 0.685, lean - 0.105]), (0.088, 0.118, 0.062), pocketed, CARRIED)
     elif identity.bag == "strap":
-        canvas.ellipsoid(
-            np.array([-0.115, 0.49, 0.0]), (0.035, 0.06, 0.07), plain(scaled(colour, 0.9)), CARRIED
-        )
+        canvas.ellipsoid(np.array([-0.115, 0.49, 0.0]), (0.035, 0.06, 0.07), plain(scaled(colour, 0.9)), CARRIED)
 
 
 def _by(origin: Array, right: float, up: float, forward: float) -> Array:

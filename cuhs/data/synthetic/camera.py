@@ -105,9 +105,7 @@ class Camera:
 
     def photograph(self, person: Identity | None, rng: np.random.Generator, framing: Framing) -> Photo:
         """Take an image of a person, or of the empty place."""
-        height = (
-            framing.size[1] if framing.size else int(rng.integers(framing.heights[0], framing.heights[1] + 1))
-        )
+        height = framing.size[1] if framing.size else int(rng.integers(framing.heights[0], framing.heights[1] + 1))
         sprite = None
         if person is not None:
             fill = rng.uniform(0.86, 0.97) * (1 + framing.miss * rng.uniform(-0.25, 0.6))
@@ -126,9 +124,7 @@ class Camera:
         box, share = None, 0.0
         if sprite is not None:
             x, y = _position(sprite, rng, width, height, framing.miss)
-            _cast_shadow(
-                frame, x + sprite.alpha.shape[1] / 2, y + sprite.alpha.shape[0], sprite.alpha.shape[0]
-            )
+            _cast_shadow(frame, x + sprite.alpha.shape[1] / 2, y + sprite.alpha.shape[0], sprite.alpha.shape[0])
             _paste(frame, sprite.colour, sprite.alpha, x, y)
             _paste(shown, sprite.head_shoulders, sprite.head_shoulders, x, y)
             box = _clipped(
@@ -186,9 +182,7 @@ class Camera:
         """Colour cast, exposure, contrast, blur, noise and compression, a little different in every image."""
         traits = self.traits
         warmth, tint = traits["warmth"] + rng.normal(0, 0.02), traits["tint"]
-        gains = (
-            np.array([1 + warmth, 1 - tint, 1 - warmth]) * traits["exposure"] * np.exp(rng.normal(0, 0.07))
-        )
+        gains = np.array([1 + warmth, 1 - tint, 1 - warmth]) * traits["exposure"] * np.exp(rng.normal(0, 0.07))
         image = np.clip(frame * gains, 0, 1) ** traits["gamma"]
         grey = image @ np.array([0.299, 0.587, 0.114])
         image = grey[..., None] + traits["saturation"] * (image - grey[..., None])
@@ -202,9 +196,7 @@ class Camera:
         return Image.open(buffer).convert("RGB")
 
 
-def _position(
-    sprite: Sprite, rng: np.random.Generator, width: int, height: int, miss: float
-) -> tuple[int, int]:
+def _position(sprite: Sprite, rng: np.random.Generator, width: int, height: int, miss: float) -> tuple[int, int]:
     rows, columns = sprite.alpha.shape
     x = (width - columns) / 2 + width * rng.normal(0, 0.04 + 0.3 * miss)
     spare = height - rows

@@ -45,9 +45,7 @@ class Head:
             self._hair()
             if identity.hair not in {"bob", "long"}:
                 for side in (-1, 1):
-                    self._ball(
-                        (side * 0.98, -0.08, -0.08), (0.13, 0.24, 0.2), plain(scaled(identity.skin, 0.92))
-                    )
+                    self._ball((side * 0.98, -0.08, -0.08), (0.13, 0.24, 0.2), plain(scaled(identity.skin, 0.92)))
         self._ball((0, -0.14, 1.0), (0.14, 0.17, 0.17), plain(identity.skin))
         self._hat()
         if identity.glasses != "none":
@@ -89,9 +87,7 @@ class Head:
             eyes = front & (np.abs(y - 0.06) < 0.075)
             colour[eyes & (np.abs(np.abs(x) - 0.4) < 0.19)] = (0.75, 0.74, 0.72) * np.minimum(skin * 1.3, 1)
             colour[eyes & (np.abs(np.abs(x) - 0.4) < 0.10)] = (0.08, 0.06, 0.05)
-            colour[front & (np.abs(y - 0.25) < 0.06) & (np.abs(np.abs(x) - 0.4) < 0.24)] = (
-                hair * 0.6 + skin * 0.2
-            )
+            colour[front & (np.abs(y - 0.25) < 0.06) & (np.abs(np.abs(x) - 0.4) < 0.24)] = hair * 0.6 + skin * 0.2
             if identity.hair in {"bald", "buzz", "receding"} and not any(offset):
                 # Shaven hair still darkens the scalp round the back.
                 shaven = (y > np.interp(z, *HAIRLINES["short"])) & (y < 0.55 - 0.4 * z)
@@ -132,11 +128,7 @@ class Head:
 
             def behind(local: Array) -> Array:
                 x, y, z = local
-                return (
-                    (z < 0.35 - 0.45 * (np.abs(x) < 0.6))
-                    & (y < 0.75)
-                    & (y > (-0.85 if style == "bob" else -1))
-                )
+                return (z < 0.35 - 0.45 * (np.abs(x) < 0.6)) & (y < 0.75) & (y > (-0.85 if style == "bob" else -1))
 
             width = 1.2 if style == "bob" else 1.16
             self._ball((0, middle, -0.22), (width, half * 1.1, 1.0), self._strands(20), behind)

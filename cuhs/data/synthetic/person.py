@@ -117,9 +117,7 @@ def sample_identity(rng: np.random.Generator, group: str) -> Identity:
     if rng.random() < 0.5:
         hair = str(choose("bob long ponytail bun short curly", (0.22, 0.30, 0.20, 0.12, 0.08, 0.08)))
     else:
-        hair = str(
-            choose("short buzz quiff fringe bald receding curly", (0.27, 0.14, 0.16, 0.13, 0.11, 0.1, 0.09))
-        )
+        hair = str(choose("short buzz quiff fringe bald receding curly", (0.27, 0.14, 0.16, 0.13, 0.11, 0.1, 0.09)))
     bearded = hair not in LONG_HAIR and rng.random() < 0.5
     match group:
         case "black":
@@ -151,9 +149,7 @@ def sample_identity(rng: np.random.Generator, group: str) -> Identity:
         hair=hair,
         hair_colour=vary(choose(HAIRS, HAIR_SHARES), 0.015),
         parting=int(rng.integers(-1, 2)),
-        hat=str(
-            choose("none cap beanie brimmed helmet hood scarf", (0.66, 0.10, 0.07, 0.04, 0.05, 0.04, 0.04))
-        ),
+        hat=str(choose("none cap beanie brimmed helmet hood scarf", (0.66, 0.10, 0.07, 0.04, 0.05, 0.04, 0.04))),
         hat_colour=vary(choose(ACCENTS), 0.03),
         glasses=str(choose("none thin thick sun", (0.6, 0.14, 0.16, 0.10))),
         beard=str(choose("full stubble goatee moustache", (0.4, 0.25, 0.2, 0.15))) if bearded else "none",

@@ -53,9 +53,7 @@ def draw_person(
     """
     rows, columns = int(height * 1.25) * SUPERSAMPLING, int(height * 0.8) * SUPERSAMPLING
     scale = height * identity.height * SUPERSAMPLING
-    view = View(
-        yaw, pitch, 0.25 * np.sin(pitch) + 0.04, scale, columns / 2, rows - 0.09 * height * SUPERSAMPLING
-    )
+    view = View(yaw, pitch, 0.25 * np.sin(pitch) + 0.04, scale, columns / 2, rows - 0.09 * height * SUPERSAMPLING)
     canvas = Canvas(rows, columns, view)
     draw_body(canvas, identity, pose)
     line = view.project(np.array([0, ARMPIT, 0]))[1]

@@ -126,9 +126,7 @@ def _leaves(
     for i in range(count):
         light = 0.55 + 0.6 * i / count
         x, y, r = rng.uniform(x1, x2), rng.uniform(y1, y2), rng.uniform(0.4, 1) * size
-        draw.ellipse(
-            (x - r, y - r * 0.8, x + r, y + r * 0.8), fill=_shade(_colour(rng, (70, 98, 52), 9), light)
-        )
+        draw.ellipse((x - r, y - r * 0.8, x + r, y + r * 0.8), fill=_shade(_colour(rng, (70, 98, 52), 9), light))
 
 
 def _hall(draw: ImageDraw.ImageDraw, rng: np.random.Generator, row: int) -> None:
@@ -141,9 +139,7 @@ def _hall(draw: ImageDraw.ImageDraw, rng: np.random.Generator, row: int) -> None
         draw.rectangle((0, y, WIDTH, y + 3), fill=(84, 90, 96))
     for x in range(120, WIDTH, 310):
         for i in range(40):
-            draw.line(
-                (x + i, 0, x + i, row + 6), fill=_shade((206, 202, 194), 0.6 + 0.45 * np.sin(np.pi * i / 40))
-            )
+            draw.line((x + i, 0, x + i, row + 6), fill=_shade((206, 202, 194), 0.6 + 0.45 * np.sin(np.pi * i / 40)))
     _floor(draw, rng, row, _colour(rng, (190, 186, 180)), 0.35)
 
 

@@ -164,9 +164,7 @@ class Canvas:
         )
         half = np.sqrt(aa)
         reach = float(half.max())
-        window = self._window(
-            (min(x0, x1) - reach, max(x0, x1) + reach), (min(y0, y1) - reach, max(y0, y1) + reach)
-        )
+        window = self._window((min(x0, x1) - reach, max(x0, x1) + reach), (min(y0, y1) - reach, max(y0, y1) + reach))
         if window is None:
             return
         left, top, columns, rows = window
