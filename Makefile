@@ -39,7 +39,8 @@ params: env ## compose params.yaml anew from the defaults in pipelines/conf
 		compose_and_dump("params.yaml", "$(CURDIR)/pipelines/conf", None, "config", "$(CURDIR)", [])'
 
 ui: env ## MLflow on http://127.0.0.1:5000 (PORT=5001 chooses another port)
-	@$(IN_VENV) python -m mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 --backend-store-uri sqlite:///mlflow.db
+	@$(IN_VENV) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+		python -m mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 --backend-store-uri sqlite:///mlflow.db
 
 lock: | .venv/bin/uv ## resolve requirements.lock anew after a change in pyproject.toml
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \

@@ -40,10 +40,13 @@ def run_name(stage: str, **inputs: Any) -> str:
 
 
 def git_commit() -> tuple[str, bool]:
-    """The commit checked out and whether tracked files differ from it; empty outside a repository."""
+    """The commit checked out and whether tracked files differ from it; empty outside a repository.
+
+    ``params.yaml`` and ``dvc.lock`` do not count: DVC rewrites both, and a run has its parameters anyway.
+    """
     try:
         commit = _git("rev-parse", "HEAD")
-        return commit, bool(_git("status", "--porcelain", "--untracked-files=no"))
+        return commit, bool(_git("status", "--porcelain", "--untracked-files=no", ":!params.yaml", ":!dvc.lock"))
     except (OSError, subprocess.CalledProcessError):
         return "", False
 

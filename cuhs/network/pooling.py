@@ -33,8 +33,8 @@ class GeM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W), values below ``eps`` count as ``eps``, to (N, C)."""
-        # float32 whatever the autocast: a cube overflows float16 at 40.
-        x = x.float().clamp(min=self.eps)
+        # At least float32 whatever the autocast: a cube overflows float16 at 40.
+        x = x.to(torch.promote_types(x.dtype, torch.float32)).clamp(min=self.eps)
         return x.pow(self.theta).mean(dim=(2, 3)).pow(1 / self.theta)
 
 

@@ -1,6 +1,7 @@
 """Learning rates at the paper's epochs, and what weight decay may touch."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def test_the_cosine_falls_to_a_hundredth() -> None:
     assert learning_rate(schedule, 100) == pytest.approx(0.02)
     assert 0.02 < learning_rate(schedule, 99.5) < 0.0204
     rates = [learning_rate(schedule, epoch / 2) for epoch in range(201)]
-    assert all(a > b for a, b in zip(rates, rates[1:], strict=False))
+    assert all(a > b for a, b in pairwise(rates))
 
 
 def test_the_cosine_begins_after_the_warm_up() -> None:
@@ -93,7 +94,7 @@ def test_weight_decay_is_on_matrices_only(tiny_network: CUHS) -> None:
         matrix = isinstance(model.get_submodule(name.rpartition(".")[0]), nn.Conv2d | nn.Linear)
         is_weight = name.endswith("weight") and matrix
         assert decay[id(parameter)] == (0.2 if is_weight else 0.0), name
-    assert 0.0 == decay[id(tiny_network.streams[2].pool.theta)]
+    assert decay[id(tiny_network.streams[2].pool.theta)] == 0.0
 
 
 def test_decay_shrinks_a_matrix_and_leaves_a_vector() -> None:
