@@ -109,6 +109,8 @@ def load(path: Path = Path("params.yaml")) -> Params:
         raw = yaml.safe_load(path.read_text())
     except FileNotFoundError as error:
         raise CuhsError(f"{path}: missing; run from the project's root") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise CuhsError(f"{path}: cannot be read as text ({error})") from error
     except yaml.YAMLError as error:
         raise CuhsError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
     return parse(raw, str(path))
@@ -125,7 +127,11 @@ def parse(raw: object, origin: str = "params") -> Params:
     except ValidationError as error:
         problems = []
         for item in error.errors():
-            key = ".".join(str(part) for part in item["loc"]) or "(top level)"
+            location = item["loc"]
+            if location[:2] == ("network", "streams"):
+                # Pydantic puts the stream's kind after its name; the file has no such key.
+                location = location[:3] + location[4:]
+            key = ".".join(str(part) for part in location) or "(top level)"
             hint = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
             got = "" if item["type"] in {"missing", "extra_forbidden", "value_error"} else f", got {item['input']!r}"
             problems.append(f"{key}: {hint}{got}")

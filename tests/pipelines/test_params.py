@@ -86,7 +86,7 @@ def test_a_value_of_the_wrong_type_is_named_and_shown(defaults: dict[str, Any], 
     [
         ("train.lr", -1e-3, "greater than 0"),
         ("train.lr", 0, "greater than 0"),
-        ("pretrain_hsl.lr", float("nan"), "greater than 0"),
+        ("pretrain_hsl.lr", float("nan"), "finite number"),
         ("train.epochs", 0, "greater than or equal to 1"),
         ("train.margin", 0, "greater than 0"),
         ("train.images_per_identity", 1, "greater than or equal to 2"),

@@ -26,7 +26,7 @@ METRICS = ("triplet", "circle", "instance")
 def global_batch() -> tuple[torch.Tensor, torch.Tensor]:
     """Eight images of four identities; each worker's half of it holds two of them."""
     generator = torch.Generator().manual_seed(1)
-    images = torch.randn(BATCH, 3, 32, 16, generator=generator, dtype=torch.float64)
+    images = torch.randn(BATCH, 3, 64, 32, generator=generator, dtype=torch.float64)
     return images, torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
 
 

@@ -70,7 +70,7 @@ def test_the_localiser_learns_boxes(tiny_dataset: Path, tiny_config: NetworkConf
     torch.manual_seed(0)
     images = PersonImages(tiny_dataset, "train", 64, 32, Augmentation(flip=0.5, pad=0))
     boxed = np.flatnonzero(~np.isnan(images.boxes[:, 0]))
-    config = HslTraining(epochs=10, lr=5e-3, batch=9)
+    config = HslTraining(epochs=20, lr=1e-3, batch=9)
     hsl = make_hsl(tiny_config)
     hsl.start_at(torch.tensor([0.3, 0.3, 0.9, 0.9]))  # far off
     optimizer = adam(hsl, config)
@@ -86,14 +86,6 @@ def test_the_localiser_learns_boxes(tiny_dataset: Path, tiny_config: NetworkConf
         )
         losses.append(metrics["loss"])
     assert losses[-1] < 0.2 * losses[0]
-    assert metrics["lr"] == pytest.approx(5e-3) and metrics["images_per_second"] > 0
+    assert metrics["lr"] == pytest.approx(1e-3) and metrics["images_per_second"] > 0
     assert steps == [(1, 2), (2, 2)] * config.epochs
-    for m in hsl.modules():  # few steps: let the statistics catch up with the weights
-        if isinstance(m, torch.nn.BatchNorm2d):
-            m.momentum = None
-            m.reset_running_stats()
-    hsl.train()
-    with torch.no_grad():
-        for batch in held_out:
-            hsl(batch.images)
-    assert mean_iou(hsl, held_out, CPU) > before + 0.2
+    assert before < 0.1 and mean_iou(hsl, held_out, CPU) > before + 0.3
