@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from cuhs.config import Config
 from cuhs.errors import CuhsError
-from cuhs.network.config import NetworkConfig
+from cuhs.network.config import InstanceStream, NetworkConfig, PartStream
 from cuhs.training.config import HslTraining, ReIDTraining
 
 Positive = Annotated[int, Field(ge=1)]
+# Of the last feature map against the image, for every backbone.
+STRIDE = 16
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -96,6 +99,19 @@ class Params(Config):
     evaluate: Evaluate
     tracking: Tracking
 
+    @model_validator(mode="after")
+    def _maps_are_large_enough(self) -> "Params":
+        rows, columns = -(-self.image.height // STRIDE), -(-self.image.width // STRIDE)
+        for name, stream in self.network.streams.items():
+            if isinstance(stream, InstanceStream) and stream.branches == 2 and stream.top_k >= rows * columns:
+                raise ValueError(
+                    f"network.streams.{name}.top_k: {stream.top_k} hides the whole {rows}×{columns} feature map of "
+                    f"{self.image.height}×{self.image.width} images; choose at most {rows * columns - 1}"
+                )
+            if isinstance(stream, PartStream) and stream.region != "learned" and rows < 3:
+                raise ValueError(f"image.height: {self.image.height} gives no map of three rows; choose 33 or more")
+        return self
+
 
 def load(path: Path = Path("params.yaml")) -> Params:
     """Read and validate the parameters.
@@ -131,8 +147,10 @@ def parse(raw: object, origin: str = "params") -> Params:
             if location[:2] == ("network", "streams"):
                 # Pydantic puts the stream's kind after its name; the file has no such key.
                 location = location[:3] + location[4:]
-            key = ".".join(str(part) for part in location) or "(top level)"
+            key = ".".join(str(part) for part in location)
             hint = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
             got = "" if item["type"] in {"missing", "extra_forbidden", "value_error"} else f", got {item['input']!r}"
-            problems.append(f"{key}: {hint}{got}")
+            if key or item["type"] != "value_error":  # what concerns several sections names its keys itself
+                hint = f"{key or '(top level)'}: {hint}"
+            problems.append(hint + got)
         raise CuhsError(f"{origin}: " + "; ".join(problems)) from error

@@ -38,7 +38,6 @@ def main() -> None:
         "image": p.image.model_dump(),
         "backbone": (p.network.backbone, p.network.weights),
         "pretrain_hsl": p.pretrain_hsl.model_dump(),
-        "augmentation": (p.train.pad, p.train.jitter),
         "workers": p.compute.workers,
         "code": code_version(),
     }

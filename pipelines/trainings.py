@@ -29,7 +29,7 @@ class HslRun:
         self.config, self.device, self.rank = params.pretrain_hsl, device, rank
         self.epochs = self.config.epochs
         torch.manual_seed(self.config.seed)
-        augmentation = Augmentation(pad=params.train.pad, jitter=params.train.jitter)
+        augmentation = Augmentation(pad=self.config.pad, jitter=self.config.jitter)
         images = PersonImages(Path(paths["dataset"]), "train", params.image.height, params.image.width, augmentation)
         trained, held = boxed_split(images, params)
         self.model = make_hsl(params.network)

@@ -22,6 +22,10 @@ class Batch:
     labels: Tensor
     boxes: Tensor
 
+    def pin_memory(self) -> "Batch":
+        """The batch in page-locked memory, where a loader asks for it."""
+        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.boxes.pin_memory())
+
 
 @dataclass
 class PersonImages(Dataset[tuple[Tensor, int, Tensor]]):

@@ -97,9 +97,13 @@ class ShuffleSampler(Sampler[list[Draw]]):
     """
 
     def __init__(self, indices: np.ndarray, batch: int, seed: int, rank: int = 0, workers: int = 1) -> None:
-        self.batch = min(batch, len(indices)) // workers * workers
-        if self.batch == 0:
-            raise CuhsError(f"compute.workers: {len(indices)} images do not divide among {workers} workers")
+        # Fewer images than a batch make one batch of what divides.
+        self.batch = batch if len(indices) >= batch else len(indices) // workers * workers
+        if self.batch == 0 or self.batch % workers:
+            raise CuhsError(
+                f"compute.workers: {min(batch, len(indices))} images a batch do not divide among {workers} workers; "
+                "choose another pretrain_hsl.batch"
+            )
         self.indices, self.seed, self.rank, self.workers = indices, seed, rank, workers
         self.set_epoch(0)
 

@@ -32,6 +32,8 @@ class HslTraining(Schedule):
 
     epochs: Positive = 50
     batch: Positive = 64
+    pad: Annotated[int, Field(ge=0, lt=128)] = 0
+    jitter: Share = 0.0
     held_out: Annotated[float, Field(gt=0, lt=1, description="share of identities that IoU is measured on")] = 0.1
     seed: int = 0
 

@@ -159,6 +159,11 @@ def test_shuffled_epochs_differ_and_repeat() -> None:
     assert [len(epoch) for epoch in first] == [2, 2, 2]
 
 
+def test_a_batch_that_does_not_divide_is_refused() -> None:
+    with pytest.raises(CuhsError, match=r"^compute\.workers: 64 images a batch do not divide among 3 workers"):
+        ShuffleSampler(np.arange(100), 64, seed=0, workers=3)
+
+
 def test_no_images_are_refused() -> None:
     with pytest.raises(CuhsError):
         ShuffleSampler(np.arange(0), 8, seed=0)

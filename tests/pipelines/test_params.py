@@ -123,8 +123,19 @@ def test_the_last_possible_warm_up_is_taken(defaults: dict[str, Any]) -> None:
 
 def test_fewer_than_no_masked_peaks_are_refused(defaults: dict[str, Any]) -> None:
     message = refusal(changed(defaults, "network.streams.in.top_k", -1))
-    assert message.startswith("params.yaml: network.streams.in.")
+    assert message.startswith("params.yaml: network.streams.in.top_k: ")
     assert "top_k: Input should be greater than or equal to 0, got -1" in message
+
+
+def test_a_mask_over_the_whole_map_is_refused_before_anything_starts(defaults: dict[str, Any]) -> None:
+    message = refusal(changed(defaults, "network.streams.in.top_k", 18))
+    assert message.startswith("params.yaml: network.streams.in.top_k: 18 hides the whole 6×3 feature map")
+    assert params.parse(changed(defaults, "network.streams.in.top_k", 17))
+
+
+def test_thirds_of_a_map_of_two_rows_are_refused(defaults: dict[str, Any]) -> None:
+    tree = changed(changed(defaults, "network.streams.head_shoulder.region", "lower"), "image.height", 32)
+    assert refusal(tree).startswith("params.yaml: image.height: 32 gives no map of three rows")
 
 
 def test_an_unknown_kind_of_stream_is_named_with_the_known_ones(defaults: dict[str, Any]) -> None:
