@@ -21,7 +21,7 @@ TINY = [
     "image.width=32",
     "network.channels=16",
     "pretrain_hsl.epochs=1",
-    "train.epochs=3",
+    "train.epochs=6",
     "train.identities=4",
 ]
 
@@ -150,9 +150,9 @@ def test_one_mlflow_run_holds_training_and_evaluation(project: Project) -> None:
     client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
     run = client.get_run(project.json("models/run.json")["run_id"])
     assert run.info.status == "FINISHED"
-    assert run.data.params["train.epochs"] == "3"
+    assert run.data.params["train.epochs"] == "6"
     assert run.data.metrics["all/mAP"] == pytest.approx(project.json("reports/metrics.json")["all"]["mAP"])
-    assert [m.step for m in client.get_metric_history(run.info.run_id, "train/loss")] == [1, 2, 3]
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "train/loss")] == [1, 2, 3, 4, 5, 6]
     assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"model", "evaluation"}
 
 
@@ -193,7 +193,7 @@ def test_a_killed_worker_and_a_killed_stage_change_nothing_in_the_result(project
 
 
 def test_changed_epochs_run_only_training_and_evaluation(project: Project) -> None:
-    tiny = [part for override in TINY if "epochs=3" not in override for part in ("-S", override)]
+    tiny = [part for override in TINY if "train.epochs" not in override for part in ("-S", override)]
     out = project.run("dvc", "exp", "run", *tiny, "-S", "train.epochs=2")
     ran = [line.split("'")[1] for line in out.splitlines() if line.startswith("Running stage")]
     assert ran == ["train", "evaluate"]
