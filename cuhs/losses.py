@@ -10,7 +10,6 @@ from functools import partial
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from pytorch_metric_learning import losses as metric_losses
 from torch import Tensor
 
 from cuhs.network.head_shoulder import theta_to_box
@@ -59,14 +58,20 @@ def instance_loss(features: Tensor, labels: Tensor, scale: float = 64.0) -> Tens
 
 def metric_loss(name: str, margin: float) -> MetricLoss:
     """``triplet`` (Eq. 13), ``lifted``, ``contrastive``, ``circle`` or ``instance`` (Table 9)."""
-    losses: dict[str, MetricLoss] = {
-        "triplet": partial(batch_hard_triplet, margin=margin),
-        "lifted": metric_losses.LiftedStructureLoss(),
-        "contrastive": metric_losses.ContrastiveLoss(),
-        "circle": metric_losses.CircleLoss(),
-        "instance": instance_loss,
+    if name == "triplet":
+        return partial(batch_hard_triplet, margin=margin)
+    if name == "instance":
+        return instance_loss
+    # Here and not at the top: the import takes seconds, and the paper's own loss does without.
+    from pytorch_metric_learning import losses
+
+    others = {
+        "lifted": losses.LiftedStructureLoss,
+        "contrastive": losses.ContrastiveLoss,
+        "circle": losses.CircleLoss,
     }
-    return losses[name]
+    loss: MetricLoss = others[name]()
+    return loss
 
 
 def hsl_loss(theta: Tensor, boxes: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import torch.distributed as dist
@@ -24,7 +24,9 @@ from cuhs.errors import CuhsError
 from cuhs.training import checkpoint as checkpoints
 from pipelines.params import Compute, Params
 from pipelines.progress import WorkerProgress, board
-from pipelines.tracking import Run
+
+if TYPE_CHECKING:
+    from pipelines.tracking import Run
 
 RUNS = Path("runs")
 
@@ -49,7 +51,7 @@ class Training(Protocol):
 Make = Callable[[Params, dict[str, str], torch.device, int, int], Training]
 
 
-def train(make: Make, params: Params, paths: dict[str, str], name: str, run: Run) -> dict[str, Any]:
+def train(make: Make, params: Params, paths: dict[str, str], name: str, run: "Run") -> dict[str, Any]:
     """Run a training on ``compute.workers`` workers, from its last checkpoint if it has one.
 
     Args:
@@ -190,6 +192,9 @@ def _worker(config: dict[str, Any]) -> None:
             history.append(metrics)
             progress.end_of_epoch(epoch, metrics)
             if rank == 0:
+                # Here and not at the top: importing MLflow takes seconds, and Ray's controller has no use for it.
+                from pipelines.tracking import Run
+
                 _checkpoint(folder, training, history, epoch)
                 Run(*config["run"]).history(history)
             else:
