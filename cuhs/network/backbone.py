@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from cuhs.errors import CuhsError
+from cuhs.network.normalisation import with_instance_norm
 
 
 @dataclass(frozen=True)
@@ -53,31 +54,6 @@ def backbone(name: str, weights: str) -> Backbone:
     if name in {"resnet18", "resnet34", "resnet50"}:
         return _resnet(_with_weights(name, getattr(models, name), weights))
     raise CuhsError(f"network.backbone: {name!r} is none of resnet18, resnet34, resnet50, mobilenet_v2")
-
-
-class InstanceNorm(nn.GroupNorm):
-    """Affine instance normalisation (Eq. 3 and 4) as group normalisation with a group for each channel.
-
-    The result is :class:`torch.nn.InstanceNorm2d`'s; the kernel keeps the channels-last layout and is faster on CPUs.
-    """
-
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
-        super().__init__(channels, channels, eps=eps)
-
-
-def with_instance_norm(block: nn.Module) -> nn.Module:
-    """Replace each BN layer of ``block`` by an affine IN layer (Eq. 3 and 4), in place.
-
-    γ and β start at the BN layer's, so that ImageNet weights stay of use.
-    """
-    for name, child in block.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            norm = InstanceNorm(child.num_features, eps=child.eps)
-            norm.load_state_dict({"weight": child.weight, "bias": child.bias})
-            setattr(block, name, norm)
-        else:
-            with_instance_norm(child)
-    return block
 
 
 def _resnet(net: models.ResNet) -> Backbone:
