@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch import nn
 
 from cuhs.errors import CuhsError
+from cuhs.machine import usable_cpus
 from cuhs.training import checkpoint as checkpoints
 from pipelines.params import Compute, Params
 from pipelines.progress import WorkerProgress, board
@@ -174,7 +175,8 @@ def _worker(config: dict[str, Any]) -> None:
     rank, workers = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
     cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 1)
-    torch.set_num_threads(max(1, int(cpus)))
+    # Ray counts the machine's cores; threads beyond those this process may use would wait for one another.
+    torch.set_num_threads(max(1, min(int(cpus), usable_cpus())))
     folder = Path(config["folder"])
     try:
         training: Training = config["make"](config["params"], config["paths"], device, rank, workers)

@@ -24,7 +24,6 @@ class InstanceStream(Config):
 
     kind: Literal["instance"] = "instance"
     branches: Literal[1, 2] = 2
-    pooling: Pooling = "gap"
     top_k: int = Field(5, ge=0, description="spatial peaks of the first branch hidden from the second")
 
     def names(self, stream: str) -> list[str]:

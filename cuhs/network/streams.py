@@ -9,7 +9,7 @@ from cuhs.network.attention import HAN, exploration_mask
 from cuhs.network.backbone import Backbone
 from cuhs.network.config import GlobalStream, InstanceStream, PartStream
 from cuhs.network.head_shoulder import crop
-from cuhs.network.pooling import pooling
+from cuhs.network.pooling import GAP, pooling
 
 THIRDS = {"upper": 0, "middle": 1, "lower": 2}
 
@@ -53,7 +53,7 @@ class Instance(nn.Module):
         self.names = config.names(name)
         self.blocks = nn.ModuleList(parts.instance_block() for _ in self.names)
         self.reduces = nn.ModuleList(Reduction(parts.width, channels) for _ in self.names)
-        self.pools = nn.ModuleList(pooling(config.pooling) for _ in self.names)
+        self.pool = GAP()
         self.widths = dict.fromkeys(self.names, channels)
 
     def forward(self, base: Tensor, theta: Tensor | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -61,7 +61,7 @@ class Instance(nn.Module):
         maps = [block(base) for block in self.blocks]
         if len(maps) == 2:
             maps[1] = maps[1] * exploration_mask(maps[0], self.top_k)
-        features = [reduce(pool(m)) for reduce, pool, m in zip(self.reduces, self.pools, maps, strict=True)]
+        features = [reduce(self.pool(m)) for reduce, m in zip(self.reduces, maps, strict=True)]
         return dict(zip(self.names, features, strict=True)), dict(zip(self.names, maps, strict=True))
 
 
