@@ -5,25 +5,20 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from io import BytesIO
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from cuhs.data.dataset import PersonImages
-from cuhs.data.shards import read_summary
-from cuhs.evaluation import figures, report
 from cuhs.evaluation.groups import Features, Group, evaluate_groups
 from cuhs.export import ModelCard, load
 from cuhs.network.cuhs import CUHS
 from cuhs.retrieval import embed
-from pipelines import cli, params, train
+from pipelines import cli, compare, evaluation_report, params, train
 from pipelines.console import progress, summary_table
 from pipelines.tracking import Run
-from pipelines.versions import DATASET, file_version, git_commit
+from pipelines.versions import DATASET, file_version
 
 REPORTS = Path("reports")
 METRICS = REPORTS / "metrics.json"
@@ -38,6 +33,8 @@ log = logging.getLogger(__name__)
 def main() -> None:
     """Write ``reports/metrics.json``, ``cmc.csv``, ``queries.csv`` and ``report.html``."""
     p = params.load()
+    # First of all: a name that leads nowhere should not cost the extraction.
+    other = compare.read(p.evaluate.compare_with) if p.evaluate.compare_with else None
     model, card = load(train.OUT)
     device = torch.device("cuda" if torch.cuda.is_available() and p.compute.gpu != "no" else "cpu")
     splits = {name: PersonImages(DATASET, name, card.height, card.width) for name in ("query", "gallery")}
@@ -50,7 +47,10 @@ def main() -> None:
     write_cmc(CMC, groups)
     write_queries(QUERIES, groups, features["query"])
     run = _run(p, card)
-    _report(p, card, groups, features, splits, run)
+    comparisons = (
+        {str(p.evaluate.compare_with): list(compare.compare(compare.read(str(QUERIES)), other))} if other else {}
+    )
+    evaluation_report.write(REPORT, p, model, card, splits, features, groups, comparisons, run.id)
     run.metrics({f"{group}/{key}": value for group, values in metrics.items() for key, value in values.items()})
     for path in (METRICS, CMC, QUERIES, REPORT):
         run.artifacts(path, "evaluation")
@@ -115,51 +115,6 @@ def _run(p: params.Params, card: ModelCard) -> Run:
     run.reopen()
     run.tags({evaluated: version})
     return run
-
-
-def _report(
-    p: params.Params,
-    card: ModelCard,
-    groups: dict[str, Group],
-    features: dict[str, Features],
-    splits: dict[str, PersonImages],
-    run: Run,
-) -> None:
-    summary = read_summary(DATASET)
-    commit, dirty = git_commit()
-    ranked = {}
-    for name, group in groups.items():
-        figure = figures.ranked_lists(
-            features["query"],
-            features["gallery"],
-            group,
-            _picture(splits["query"]),
-            _picture(splits["gallery"]),
-        )
-        if figure is not None:
-            ranked[name] = figure
-    sheet = p.data.raw / "contact_sheet.jpg"
-    report.write(
-        REPORT,
-        title=f"{p.variant} on {p.data.name}",
-        groups={name: group.metrics for name, group in groups.items()},
-        dataset={"name": summary["name"], "protocol": summary["protocol"], **summary["groups"]},
-        parameters=p.model_dump(mode="json"),
-        provenance={
-            "data version": summary["version"],
-            "model": card.about,
-            "git commit": commit + (" with local changes" if dirty else ""),
-            "MLflow run": run.id,
-            "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-        cmc=figures.cmc_curves(groups),
-        ranked_lists=ranked,
-        contact_sheet=Image.open(sheet) if sheet.is_file() else None,
-    )
-
-
-def _picture(images: PersonImages) -> Callable[[int], Image.Image]:
-    return lambda index: Image.open(BytesIO(images.encoded(index))).convert("RGB")
 
 
 if __name__ == "__main__":

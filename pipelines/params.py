@@ -76,6 +76,9 @@ class Evaluate(Config):
 
     batch: Positive = 64
     chunk_mb: Positive = 128
+    compare_with: str | None = Field(
+        None, description="id of an MLflow run, or a queries.csv, that the report sets beside"
+    )
 
 
 class Tracking(Config):

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
+from cuhs.evaluation.bootstrap import Difference
+from cuhs.evaluation.examples import Example
 from cuhs.evaluation.groups import Metrics
 
 Picture = Figure | Image.Image
@@ -27,7 +29,11 @@ def write(
     parameters: Mapping[str, Any],
     provenance: Mapping[str, Any],
     cmc: Picture | None = None,
-    ranked_lists: Mapping[str, Picture] | None = None,
+    roc: Picture | None = None,
+    thresholds: Sequence[Any] = (),
+    slices: Mapping[str, Mapping[str, Metrics]] | None = None,
+    comparisons: Mapping[str, Sequence[tuple[str, int, Difference]]] | None = None,
+    examples: Mapping[str, Sequence[Example]] | None = None,
     training_curves: Picture | None = None,
     contact_sheet: Picture | None = None,
 ) -> None:
@@ -41,7 +47,11 @@ def write(
         parameters: what it was trained and evaluated with.
         provenance: where it comes from: commit, data version, MLflow run and the like.
         cmc: CMC curves.
-        ranked_lists: by group.
+        roc: ROC curve of same-person against different-person pairs.
+        thresholds: distances below which two images are called the same person.
+        slices: {what by: {slice: its measures}}.
+        comparisons: {other model: (group, queries, difference) of each group}, this model minus the other.
+        examples: queries to look at, by group.
         training_curves: losses and measures over the epochs.
         contact_sheet: samples of the dataset.
     """
@@ -53,6 +63,7 @@ def write(
         lstrip_blocks=True,
     )
     environment.filters["picture"] = _data_uri
+    environment.filters["thumbnail"] = _thumbnail
     environment.filters["measure"] = _measure_name
     headline = next(iter(groups.values()))
     html = environment.get_template("report.html.j2").render(
@@ -66,7 +77,11 @@ def write(
             "Parameters": dict(_flat(parameters)),
         },
         cmc=cmc,
-        ranked_lists=ranked_lists or {},
+        roc=roc,
+        thresholds=thresholds,
+        slices=slices or {},
+        comparisons=comparisons or {},
+        examples={group: shown for group, shown in (examples or {}).items() if shown},
         training_curves=training_curves,
         contact_sheet=contact_sheet,
     )
@@ -82,6 +97,13 @@ def _data_uri(picture: Picture) -> str:
     else:
         picture.convert("RGB").save(buffer, format="webp", quality=88)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _thumbnail(picture: Image.Image) -> str:
+    """As :func:`_data_uri`, no larger than it is shown on a screen of two dots a pixel."""
+    small = picture.copy()
+    small.thumbnail((150, 350))
+    return _data_uri(small)
 
 
 def _measure_name(key: str) -> str:

@@ -41,7 +41,7 @@ class CUHS(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Images (N, 3, H, W) to one feature (N, c) for each branch: the ones the metric loss sees."""
-        return self._run(images)[0]
+        return self.features_and_maps(images)[0]
 
     def classified(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Features after their necks, (N, c) each: the ones the classifiers see and retrieval compares."""
@@ -55,15 +55,12 @@ class CUHS(nn.Module):
         features = self.classified(self(images))
         return torch.cat([F.normalize(feature.float()) for feature in features.values()], dim=1)
 
-    def maps(self, images: Tensor) -> dict[str, Tensor]:
-        """The feature map (N, C, H/16, W/16) that each branch pools, for pictures of its attention."""
-        return self._run(images)[1]
-
     def boxes(self, images: Tensor) -> Tensor | None:
         """Head-shoulder boxes (N, 4), x1 y1 x2 y2 in [0, 1], or nothing where no region is learned."""
         return None if self.localiser is None else theta_to_box(self.localiser(images)).clamp(0, 1)
 
-    def _run(self, images: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def features_and_maps(self, images: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The features of :meth:`forward`, and the map (N, C, H/16, W/16) that each branch pools."""
         theta = None if self.localiser is None else self.localiser(images)
         base = self.base(images)
         features: dict[str, Tensor] = {}

@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cuhs.evaluation import report
+from cuhs.evaluation.bootstrap import Difference
+from cuhs.evaluation.examples import Example, Found, Look
 
 
 def measures(mean):
@@ -37,6 +39,15 @@ def pixels():
     return Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8))
 
 
+def example(kind, hit):
+    """A list of two, or of three where the true match is lost; with two looks."""
+    found = [Found(rank, rank == hit, "made/0001" if rank == hit else "made/0002", rank, pixels()) for rank in (1, 2)]
+    if hit > 2:
+        found.append(Found(hit, True, "made/0001", 7, pixels()))
+    looks = [Look(name, pixels(), pixels()) for name in ("bn", "in1")]
+    return Example(kind, "made/0001", f"{kind} <u>.jpg", 0, 1 / hit, pixels(), found, looks)
+
+
 @pytest.fixture
 def contents():
     return {
@@ -50,7 +61,13 @@ def contents():
         "parameters": {"network": {"top_k": 4, "init": None}, "train": {"milestones": (40, 70)}},
         "provenance": {"commit": "4f1c0de", "MLflow run": "0123abcd", "server": "http://localhost:5000"},
         "cmc": curve(),
-        "ranked_lists": {"all": curve(), "black & <b>white": pixels()},
+        "comparisons": {
+            "BN <i>": [
+                ("all", 120, Difference(0.042, 0.011, 0.073, 0.008)),
+                ("black", 9, Difference(-0.1, -0.2, 0.1, 0.4)),
+            ]
+        },
+        "examples": {"all": [example("best", hit=1)], "black & <b>white": [example("worst", hit=900)], "distant": []},
         "training_curves": curve(),
         "contact_sheet": pixels(),
     }
@@ -95,7 +112,24 @@ def test_table_has_each_group_with_its_intervals(tmp_path, contents):
     assert rows[1] == ["all", number, number, number, "120 and 2 unmatched", "31", "900"]
     assert rows[2][:2] == ["black & <b>white", "64.0 59.5 to 67.2"]
     assert rows[3] == ["distant", "–", "–", "–", "0 and 1 unmatched", "0", "0"]
-    assert len(rows) == 4
+
+
+def test_a_comparison_has_its_difference_interval_and_p(tmp_path, contents):
+    page = Page(written(tmp_path, contents))
+    assert ["all", "+4.2", "+1.1 to +7.3", "0.0080", "120"] in page.cells
+    assert ["black", "-10.0", "-20.0 to +10.0", "0.4000", "9"] in page.cells
+    assert "Against BN <i>" in page.text
+    classes = [value for tag, name, value in page.attributes if (tag, name) == ("td", "class")]
+    assert classes == ["better", ""], "coloured only where the interval excludes zero"
+
+
+def test_lists_frame_hits_and_misses_and_show_the_lost_match_with_its_rank(tmp_path, contents):
+    page = Page(written(tmp_path, contents))
+    cells = [value for tag, name, value in page.attributes if (tag, name) == ("li", "class")]
+    assert cells == ["query", "hit", "miss", "query", "miss", "miss", "hit far"]
+    assert "900 ✓" in page.text and "(rank 900)" in page.text
+    marks = [value for tag, name, value in page.attributes if (tag, name) == ("article", "class")]
+    assert marks == ["example of-1 best", "example of-2 worst"]
 
 
 def test_report_asks_nothing_of_the_network_and_runs_nothing(tmp_path, contents):
@@ -103,7 +137,7 @@ def test_report_asks_nothing_of_the_network_and_runs_nothing(tmp_path, contents)
     page = Page(html)
     assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & set(page.tags)
     addresses = [v for _, name, v in page.attributes if name in ("src", "href", "srcset", "poster", "data", "action")]
-    assert len(addresses) == 5
+    assert len(addresses) == 3 + 3 + 4 + 4 + 4
     assert all(address.startswith("data:image/webp;base64,") for address in addresses)
     assert "url(" not in html and "@import" not in html and "https://" not in html
     # The one address in the page is a value that was passed in, shown as text.
@@ -119,8 +153,8 @@ def test_pictures_are_whole_and_described(tmp_path, contents):
             image.load()
             assert image.format == "WEBP" and image.width in (390, 60)
     descriptions = [value for tag, name, value in page.attributes if (tag, name) == ("img", "alt")]
-    assert len(descriptions) == len(set(descriptions)) == 5 and all(descriptions)
-    assert "Ranked lists of the group black & <b>white" in descriptions
+    assert all(descriptions)
+    assert "rank 900, true match, identity made/0001" in descriptions
 
 
 def test_facts_are_flat_and_long_lists_are_counted(tmp_path, contents):
@@ -140,7 +174,7 @@ def test_facts_are_flat_and_long_lists_are_counted(tmp_path, contents):
 
 
 def test_pictures_may_be_missing(tmp_path, contents):
-    for name in ("cmc", "ranked_lists", "training_curves", "contact_sheet"):
+    for name in ("cmc", "examples", "comparisons", "training_curves", "contact_sheet"):
         del contents[name]
     page = Page(written(tmp_path, contents))
     assert "img" not in page.tags
@@ -150,7 +184,7 @@ def test_pictures_may_be_missing(tmp_path, contents):
 def test_a_headline_group_without_queries_shows_no_headline(tmp_path, contents):
     contents["groups"] = {"all": nothing()}
     page = Page(written(tmp_path, contents))
-    assert "li" not in page.tags
+    assert ("ul", "class", "headline") not in page.attributes
     assert page.cells[1][:2] == ["all", "–"]
 
 

@@ -43,7 +43,7 @@ def test_a_variant_is_a_mapping_of_streams(variant: str) -> None:
     c = config(streams)
     model = CUHS(c, make_hsl(c) if c.learned_stream else None)
     images = torch.rand(2, 3, 64, 32)
-    features, maps, boxes = model(images), model.maps(images), model.boxes(images)
+    (features, maps), boxes = model.features_and_maps(images), model.boxes(images)
     assert {name: tuple(f.shape) for name, f in features.items()} == {n: (2, w) for n, w in widths.items()}
     assert {name: tuple(m.shape) for name, m in maps.items()} == dict.fromkeys(widths, (2, 1280, 4, 2))
     assert model.widths == widths and list(features) == list(widths)
