@@ -25,7 +25,7 @@ def similarity_maps(model: CUHS, first: Tensor, second: Tensor) -> dict[str, tup
     with torch.enable_grad():
         features, maps = model.features_and_maps(torch.stack([first, second]))
         necked = model.classified(features)
-        similarity = sum(F.cosine_similarity(pair[:1], pair[1:]).sum() for pair in necked.values())
+        similarity = torch.stack([F.cosine_similarity(pair[:1], pair[1:]) for pair in necked.values()]).sum()
         gradients = torch.autograd.grad(similarity, list(maps.values()))
     heats = {}
     for (name, activation), gradient in zip(maps.items(), gradients, strict=True):

@@ -1,22 +1,25 @@
 """Stage ``evaluate``: rank the test split with the trained network, report, and log into the model's run."""
 
+import argparse
 import csv
 import json
 import logging
 import math
 import warnings
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from cuhs.data.dataset import PersonImages
-from cuhs.evaluation.groups import Features, Group, evaluate_groups
+from cuhs.evaluation.groups import ALL, Features, Group, evaluate_groups
+from cuhs.evaluation.thresholds import PairDistances, pair_distances
 from cuhs.export import ModelCard, load
 from cuhs.network.cuhs import CUHS
-from cuhs.retrieval import embed
 from pipelines import cli, compare, evaluation_report, params, train
 from pipelines.console import progress, summary_table
+from pipelines.extraction import extract
 from pipelines.tracking import Run
 from pipelines.versions import DATASET, file_version
 
@@ -24,6 +27,7 @@ REPORTS = Path("reports")
 METRICS = REPORTS / "metrics.json"
 CMC = REPORTS / "cmc.csv"
 QUERIES = REPORTS / "queries.csv"
+THRESHOLDS = REPORTS / "thresholds.json"
 REPORT = REPORTS / "report.html"
 CMC_RANKS = 50
 
@@ -31,7 +35,16 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Write ``reports/metrics.json``, ``cmc.csv``, ``queries.csv`` and ``report.html``."""
+    """Write ``reports/metrics.json``, ``cmc.csv``, ``queries.csv``, ``thresholds.json`` and ``report.html``."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.evaluate", description=__doc__)
+    parser.add_argument(
+        "--features", type=Path, metavar="DIR", help="evaluate the features of these files instead (any model's)"
+    )
+    if folder := parser.parse_args().features:
+        from pipelines import evaluate_features
+
+        evaluate_features.evaluate(folder)
+        return
     p = params.load()
     # First of all: a name that leads nowhere should not cost the extraction.
     other = compare.read(p.evaluate.compare_with) if p.evaluate.compare_with else None
@@ -40,20 +53,24 @@ def main() -> None:
     splits = {name: PersonImages(DATASET, name, card.height, card.width) for name in ("query", "gallery")}
     features = {name: _features(model, images, p, device) for name, images in splits.items()}
     groups = evaluate_groups(features["query"], features["gallery"], chunk_mb=p.evaluate.chunk_mb)
+    pairs = _pairs(features["query"], features["gallery"], p.evaluate.chunk_mb)
     metrics = {name: group.metrics for name, group in groups.items()}
 
     REPORTS.mkdir(exist_ok=True)
     METRICS.write_text(json.dumps(metrics, indent=2) + "\n")
     write_cmc(CMC, groups)
     write_queries(QUERIES, groups, features["query"])
+    write_thresholds(THRESHOLDS, pairs)
     run = _run(p, card)
     comparisons = (
         {str(p.evaluate.compare_with): list(compare.compare(compare.read(str(QUERIES)), other))} if other else {}
     )
-    evaluation_report.write(REPORT, p, model, card, splits, features, groups, comparisons, run.id)
+    evaluation_report.write(REPORT, p, model, card, splits, features, groups, pairs, comparisons, run.id)
     run.metrics({f"{group}/{key}": value for group, values in metrics.items() for key, value in values.items()})
     for path in (METRICS, CMC, QUERIES, REPORT):
         run.artifacts(path, "evaluation")
+    # Beside the weights: who takes the model takes the distance that means "the same person" with it.
+    run.artifacts(THRESHOLDS, "model")
     run.finish()
     summary_table(metrics, p.variant)
 
@@ -82,18 +99,31 @@ def write_queries(path: Path, groups: Mapping[str, Group], query: Features) -> N
                 rows.writerow([name, query_name, query.pids[row], query.camids[row], value, int(hit)])
 
 
+def write_thresholds(path: Path, pairs: PairDistances) -> None:
+    """The Euclidean distance up to which two embeddings are the same person, by the false match rate asked for."""
+    points = {f"{rate:g}": asdict(point) for rate, point in evaluation_report.operating_points(pairs)}
+    path.write_text(json.dumps(points, indent=2, allow_nan=False) + "\n")
+
+
+def _pairs(query: Features, gallery: Features, chunk_mb: float) -> PairDistances:
+    queries, rows = (split.take(split.rows_of(ALL)) for split in (query, gallery))
+    return pair_distances(
+        queries.features,
+        queries.pids,
+        queries.camids,
+        rows.features,
+        rows.pids,
+        rows.camids,
+        chunk_mb=chunk_mb,
+        query_names=queries.names,
+        gallery_names=rows.names,
+    )
+
+
 def _features(model: CUHS, images: PersonImages, p: params.Params, device: torch.device) -> Features:
     with progress() as bar:
         task = bar.add_task(f"features of the {images.split} split", total=len(images))
-        features = embed(
-            model,
-            images,
-            p.evaluate.batch,
-            device,
-            p.compute.loader_processes,
-            lambda done: bar.update(task, completed=done),
-        )
-    return Features(features, images.pids, images.camids, images.groups, images.junk, list(images.paths))
+        return extract(model, images, p, device, lambda done: bar.update(task, completed=done))
 
 
 def _run(p: params.Params, card: ModelCard) -> Run:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from cuhs.evaluation.groups import Group
+from cuhs.evaluation.thresholds import PairDistances
 
 # Distinct to colour-blind eyes; repeated only beyond eight groups, then with another dash.
 _COLOURS = ("#0b6bcb", "#d1495b", "#2e8b57", "#9a5fb4", "#c77800", "#008c95", "#7a5c3e", "#5b6470")
@@ -44,6 +45,21 @@ def cmc_curves(groups: Mapping[str, Group], max_rank: int = 20) -> Figure:
         axes.legend(frameon=False, loc="lower right")
     else:
         axes.text(0.5, 0.5, "no query has a true match", transform=axes.transAxes, ha="center")
+    return figure
+
+
+def roc_curve(pairs: PairDistances) -> Figure:
+    """Share of same-person pairs accepted against share of different-person pairs accepted, over all thresholds."""
+    figure = Figure(figsize=(5.4, 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    false, true = pairs.roc()
+    axes.plot(100 * false, 100 * true, color=_COLOURS[0], linewidth=2.2, drawstyle="steps-post")
+    axes.set_xscale("log")
+    # Left of one wrong pair there is nothing to see.
+    axes.set_xlim(100 / max(int(pairs.impostor.sum()), 10), 100)
+    axes.set(xlabel="different people accepted, %", ylabel="same people accepted, %", ylim=(0, 101))
+    axes.grid(color="#d9dde2", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

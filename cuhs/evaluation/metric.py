@@ -7,7 +7,8 @@ import torch
 import torch.distributed as dist
 
 from cuhs.errors import CuhsError
-from cuhs.evaluation.ranking import Labels, rank
+from cuhs.evaluation.protocol import Labels
+from cuhs.evaluation.ranking import rank
 
 
 class ReIDMetric:

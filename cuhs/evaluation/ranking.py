@@ -1,28 +1,20 @@
-"""Exact CMC, mAP and mINP under the single-query, cross-camera protocol, by counting instead of sorting.
+"""Exact CMC, mAP and mINP under the single-query, cross-camera protocol.
 
-The rank of a true match is one more than the number of gallery rows placed before it, so all three
-measures follow from counts: no gallery-long sort, and no query × gallery matrix is ever held.
-
-* Gallery rows with the query's identity *and* camera are ignored, and so are junk rows (``pid < 0``).
-* Distractors are identities that no query has; they need no mark.
+* Who counts against whom is said in :mod:`.protocol`.
 * Ties are settled against the model: a true match comes after every other row of equal distance.
-* Distances are Euclidean, in float32, as a matrix product computes them: rows nearer to one another
-  than its rounding may change places when another chunk size or device sums in another order.
+* Distances are Euclidean, in float32, as a matrix product computes them (see :mod:`.products`).
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 
 from cuhs.errors import CuhsError
-
-Features = torch.Tensor | np.ndarray
-Labels = torch.Tensor | np.ndarray | Sequence[int] | Sequence[str]
-
-# Squared norms below this keep every score |g|² - 2 q·g finite in float32.
-_LARGEST_SQUARED_NORM = 1e37
+from cuhs.evaluation.counting import Matches, count_before, hide, read_matches
+from cuhs.evaluation.products import Features, Products, as_tensor
+from cuhs.evaluation.protocol import Labels, Own, Protocol
 
 
 @dataclass(frozen=True)
@@ -44,6 +36,38 @@ class Ranking:
     first_match: np.ndarray
     matches: np.ndarray
     valid: np.ndarray
+
+    @classmethod
+    def of(cls, queries: int, matches: Matches, before: np.ndarray) -> "Ranking":
+        """What ``queries`` queries found, from how many other gallery rows come before each match.
+
+        Args:
+            queries: Q.
+            matches: all their true matches, P.
+            before: (P,) int64.
+        """
+        bounds = matches.bounds(queries)
+        starts, counts = bounds[:-1], np.diff(bounds)
+        valid = counts > 0
+        found = np.arange(len(matches)) - starts[matches.rows] + 1
+        ranks = found + before
+        first, last = starts[valid], bounds[1:][valid] - 1
+        ap, inp = np.full(queries, np.nan), np.full(queries, np.nan)
+        first_hit, first_match = np.zeros(queries, np.int64), np.full(queries, -1, np.int64)
+        ap[valid] = np.add.reduceat(found / ranks, first) / counts[valid]
+        inp[valid] = counts[valid] / ranks[last]
+        first_hit[valid], first_match[valid] = ranks[first], matches.columns[first]
+        return cls(ap, inp, first_hit, first_match, counts, valid)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Ranking"]) -> "Ranking":
+        """The rankings of consecutive queries as one."""
+        columns = [[getattr(part, field.name) for part in parts] for field in fields(cls)]
+        return cls(*(np.concatenate(column) for column in columns))
+
+    def take(self, rows: np.ndarray) -> "Ranking":
+        """The given queries, by index or by mask, against the same gallery."""
+        return Ranking(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     @property
     def without_match(self) -> np.ndarray:
@@ -85,12 +109,10 @@ def rank(
     query_names: Sequence[str] | None = None,
     gallery_names: Sequence[str] | None = None,
 ) -> Ranking:
-    """Rank the gallery for every query.
-
-    The matrix product runs on the device of the gallery's features, the counting on the CPU.
+    """Rank the gallery for every query, on the device of the gallery's features.
 
     Args:
-        query_features: (Q, D) real, any float precision; computed with in float32.
+        query_features: (Q, D) real, any precision; computed with in float32.
         query_pids: (Q,) int or str; a negative number marks a junk row.
         query_camids: (Q,) int or str.
         gallery_features: (G, D).
@@ -116,41 +138,40 @@ def rank(
         >>> round(ranking.map(), 3), ranking.rank_at(1), ranking.cmc(3).tolist()
         (0.667, 0.5, [0.5, 0.5, 1.0])
     """
-    problem = _Problem(
-        query_features,
-        query_pids,
-        query_camids,
-        gallery_features,
-        gallery_pids,
-        gallery_camids,
-        query_names,
-        gallery_names,
-    )
-    queries = len(problem.query)
-    ap, inp = np.full(queries, np.nan), np.full(queries, np.nan)
-    first_hit, first_match = np.zeros(queries, np.int64), np.full(queries, -1, np.int64)
-    matches = np.zeros(queries, np.int64)
-    for i, row in problem.rows(chunk_mb):
-        same_camera, true = problem.split_own(i)
-        if not len(true):
-            continue
-        # The scores of the true matches are read from the very product that is counted below. Computed
-        # apart, they could differ in the last bit from their neighbours' and lose or win ties wrongly.
-        order = np.argsort(row[true], kind="stable")
-        true = true[order]
-        scores = row[true]
-        row[same_camera] = np.inf
-        row[true] = np.inf
-        # Only what is not farther than the last match can precede any match: in a trained model's
-        # ranking that is a small part of the row, and it is all that gets sorted.
-        before = row[row <= scores[-1]]
-        before.sort()
-        found = np.arange(1, len(true) + 1)
-        ranks = found + np.searchsorted(before, scores, side="right")
-        ap[i] = np.mean(found / ranks)
-        inp[i] = len(true) / ranks[-1]
-        first_hit[i], first_match[i], matches[i] = ranks[0], true[0], len(true)
-    return Ranking(ap, inp, first_hit, first_match, matches, valid=matches > 0)
+    products = Products(query_features, gallery_features, query_names, gallery_names)
+    protocol = Protocol(query_pids, query_camids, gallery_pids, gallery_camids, products.counts)
+    return _rank(products.chunks(chunk_mb), protocol)
+
+
+@torch.no_grad()
+def rank_distances(
+    distances: Iterable[Features],
+    query_pids: Labels,
+    query_camids: Labels,
+    gallery_pids: Labels,
+    gallery_camids: Labels,
+) -> Ranking:
+    """Rank by distances that come from elsewhere, under the rules of :func:`rank`.
+
+    Args:
+        distances: blocks of consecutive queries, (B, G) real each; the distances may be of any kind where
+            less is nearer. Blocks of float32 are overwritten.
+        query_pids: (Q,) int or str; a negative number marks a junk row.
+        query_camids: (Q,) int or str.
+        gallery_pids: (G,), of the same kind as the query's.
+        gallery_camids: (G,), of the same kind as the query's.
+
+    Raises:
+        CuhsError: shapes do not fit, or a distance is NaN or infinite.
+
+    Example:
+        >>> import numpy as np
+        >>> blocks = iter([np.array([[0.1, 0.4, 0.3]]), np.array([[0.9, 0.2, 0.5]])])
+        >>> rank_distances(blocks, [1, 2], [0, 0], [1, 1, 2], [0, 1, 1]).first_hit.tolist()
+        [2, 2]
+    """
+    protocol = Protocol(query_pids, query_camids, gallery_pids, gallery_camids, (len(query_pids), len(gallery_pids)))
+    return _rank(_checked(distances, protocol), protocol)
 
 
 @torch.no_grad()
@@ -184,124 +205,62 @@ def top_k(
     """
     if k < 1:
         raise CuhsError(f"k: must be at least 1, got {k}")
-    problem = _Problem(query_features, query_pids, query_camids, gallery_features, gallery_pids, gallery_camids)
-    indices = np.full((len(problem.query), k), -1, np.int64)
-    distances = np.full((len(problem.query), k), np.inf, np.float32)
-    last = min(k, len(problem.gallery)) - 1
-    for i, row in problem.rows(chunk_mb):
-        same_camera, true = problem.split_own(i)
-        row[same_camera] = np.inf
-        near = np.flatnonzero(row <= np.partition(row, last)[last])
-        near = near[np.isfinite(row[near])]
-        near = near[np.lexsort((near, np.isin(near, true), row[near]))][:k]
-        indices[i, : len(near)] = near
-        distances[i, : len(near)] = np.sqrt(np.maximum(row[near] + problem.query_squares[i].item(), 0))
+    products = Products(query_features, gallery_features)
+    protocol = Protocol(query_pids, query_camids, gallery_pids, gallery_camids, products.counts)
+    indices = np.full((protocol.queries, k), -1, np.int64)
+    distances = np.full((protocol.queries, k), np.inf, np.float32)
+    if not protocol.gallery:
+        return indices, distances
+    last = min(k, protocol.gallery) - 1
+    for start, scores in products.chunks(chunk_mb):
+        own = protocol.own(start, start + len(scores))
+        matches = read_matches(scores, own)
+        bounds = matches.bounds(len(scores))
+        hide(scores, Own(*(column[~own.true] for column in own)), protocol.junk)
+        for i, row in enumerate(scores.cpu().numpy()):
+            true = matches.columns[bounds[i] : bounds[i + 1]]
+            near = np.flatnonzero(row <= np.partition(row, last)[last])
+            near = near[np.isfinite(row[near])]
+            near = near[np.lexsort((near, np.isin(near, true), row[near]))][:k]
+            indices[start + i, : len(near)] = near
+            squares = row[near] + products.query_squares[start + i].item()
+            distances[start + i, : len(near)] = np.sqrt(np.maximum(squares, 0))
     return indices, distances
 
 
-class _Problem:
-    """Checked features and labels of queries and gallery, and the product of the two in chunks."""
+def _rank(chunks: Iterable[tuple[int, torch.Tensor]], protocol: Protocol) -> Ranking:
+    """Rank by chunks of scores as :meth:`.products.Products.chunks` gives them."""
+    parts = [Ranking.of(0, Matches.joined([]), np.zeros(0, np.int64))]
+    for start, scores in chunks:
+        own = protocol.own(start, start + len(scores))
+        # The scores of the true matches are read from the very product that is counted. Computed apart,
+        # they could differ in the last bit from their neighbours' and lose or win ties wrongly.
+        matches = read_matches(scores, own)
+        hide(scores, own, protocol.junk)
+        parts.append(Ranking.of(len(scores), matches, count_before(scores, matches)))
+    return Ranking.joined(parts)
 
-    def __init__(
-        self,
-        query_features: Features,
-        query_pids: Labels,
-        query_camids: Labels,
-        gallery_features: Features,
-        gallery_pids: Labels,
-        gallery_camids: Labels,
-        query_names: Sequence[str] | None = None,
-        gallery_names: Sequence[str] | None = None,
-    ) -> None:
-        self.gallery = _as_tensor(gallery_features, "gallery")
-        self.query = _as_tensor(query_features, "query").to(self.gallery.device)
-        if self.query.shape[1] != self.gallery.shape[1]:
+
+def _checked(distances: Iterable[Features], protocol: Protocol) -> Iterator[tuple[int, torch.Tensor]]:
+    """Blocks of distances with the first query of each, refused where they do not fit the labels."""
+    start = 0
+    for block in distances:
+        # They are written into, which a file mapped for reading does not bear.
+        block = block if isinstance(block, torch.Tensor) else np.require(block, requirements="W")
+        scores = as_tensor(block, "distances").float()
+        stop = start + len(scores)
+        if scores.shape[1] != protocol.gallery or stop > protocol.queries:
             raise CuhsError(
-                f"features: queries have {self.query.shape[1]} dimensions and the gallery"
-                f" {self.gallery.shape[1]}; extract both with the same model"
+                f"distances: got {scores.shape[1]} columns in rows {start} to {stop - 1};"
+                f" the labels are of {protocol.queries} queries and {protocol.gallery} gallery rows"
             )
-        self.query_squares = _squared_norms(self.query, "query", query_names)
-        self.gallery_squares = _squared_norms(self.gallery, "gallery", gallery_names)
-        counts = len(self.query), len(self.gallery)
-        pids, gallery_pids, gallery_junk = _encode(query_pids, gallery_pids, counts, "pids")
-        self.camids, self.gallery_camids, _ = _encode(query_camids, gallery_camids, counts, "camids")
-        # An infinite norm puts a junk row behind everything, at no cost to the product.
-        self.gallery_squares[torch.from_numpy(gallery_junk).to(self.gallery.device)] = torch.inf
-        # The usable rows by identity: each query's own are then one stretch of `by_pid`, an empty one for
-        # a junk query.
-        usable = np.flatnonzero(~gallery_junk)
-        self.by_pid = usable[np.argsort(gallery_pids[usable], kind="stable")]
-        in_order = gallery_pids[self.by_pid]
-        self.starts = np.searchsorted(in_order, pids, side="left")
-        self.ends = np.searchsorted(in_order, pids, side="right")
-
-    def rows(self, chunk_mb: float) -> Iterator[tuple[int, np.ndarray]]:
-        """Each query's index and its (G,) float32 scores, a view that the caller may overwrite.
-
-        The score |g|² - 2 q·g orders the gallery as the distance does: the query's norm shifts all alike.
-        """
-        queries, gallery = len(self.query), len(self.gallery)
-        if not queries or not gallery:
-            return
-        size = min(queries, max(1, int(chunk_mb * 2**20) // (4 * gallery)))
-        buffer = torch.empty(size, gallery, device=self.gallery.device)
-        for start in range(0, queries, size):
-            part = self.query[start : start + size]
-            scores = buffer[: len(part)]
-            torch.addmm(self.gallery_squares, part, self.gallery.T, alpha=-2, out=scores)
-            yield from enumerate(scores.cpu().numpy(), start)
-
-    def split_own(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Gallery rows with query ``i``'s identity: those of its own camera, and its true matches."""
-        own = self.by_pid[self.starts[i] : self.ends[i]]
-        true = self.gallery_camids[own] != self.camids[i]
-        return own[~true], own[true]
-
-
-def _as_tensor(features: Features, what: str) -> torch.Tensor:
-    if isinstance(features, np.ndarray):
-        features = torch.from_numpy(np.require(features, requirements=["C", "W"]))
-    tensor = features.detach()
-    if tensor.ndim != 2:
-        raise CuhsError(f"{what} features: must be (N, D), got the shape {tuple(tensor.shape)}")
-    return tensor.to(torch.float32)
-
-
-def _squared_norms(features: torch.Tensor, what: str, names: Sequence[str] | None) -> torch.Tensor:
-    squares = torch.cat([(part * part).sum(1) for part in features.split(1024)])
-    # One comparison finds NaN, infinity and what would overflow.
-    bad = (~(squares < _LARGEST_SQUARED_NORM)).nonzero().flatten().tolist()
-    if bad:
-        name = f" ({names[bad[0]]})" if names is not None else ""
-        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-        raise CuhsError(
-            f"{what} features: row {bad[0]}{name}{more} holds NaN, infinity or values too large for float32;"
-            " look at that image and at the model's training loss"
-        )
-    return squares
-
-
-def _encode(
-    query: Labels, gallery: Labels, counts: tuple[int, int], what: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels as integers that both sides share, and which of the gallery's are negative numbers."""
-    arrays = []
-    for labels, count, side in zip((query, gallery), counts, ("query", "gallery"), strict=True):
-        array = np.asarray(labels.cpu() if isinstance(labels, torch.Tensor) else labels)
-        if array.dtype.kind == "O":  # what Parquet columns of strings turn into
-            array = np.asarray(array.tolist())
-        if array.shape != (count,):
-            raise CuhsError(f"{side} {what}: {count} rows of features need as many labels, got {array.shape}")
-        if count and array.dtype.kind not in "iuUT":
-            raise CuhsError(f"{side} {what}: must be integers or strings, got {array.dtype}")
-        arrays.append(array)
-    filled = [array for array in arrays if len(array)]
-    if len({array.dtype.kind in "iu" for array in filled}) > 1:
-        raise CuhsError(f"{what}: integers on one side and strings on the other never match; use one kind")
-    codes = np.unique(np.concatenate(filled), return_inverse=True)[1] if filled else np.zeros(0, np.int64)
-    numbers = arrays[1].dtype.kind in "iu"
-    negative = arrays[1] < 0 if numbers else np.zeros(counts[1], bool)
-    return codes[: counts[0]], codes[counts[0] :], negative
+        bad = (~scores.sum(1).isfinite()).nonzero().flatten().tolist()
+        if bad:
+            raise CuhsError(f"distances: row {start + bad[0]} holds NaN, infinity or values too large for float32")
+        yield start, scores
+        start = stop
+    if start < protocol.queries:
+        raise CuhsError(f"distances: got {start} rows; the labels are of {protocol.queries} queries")
 
 
 def _mean(values: np.ndarray) -> float:

@@ -13,6 +13,7 @@ from PIL import Image
 from cuhs.evaluation.bootstrap import Difference
 from cuhs.evaluation.examples import Example
 from cuhs.evaluation.groups import Metrics
+from cuhs.evaluation.thresholds import OperatingPoint
 
 Picture = Figure | Image.Image
 
@@ -30,7 +31,7 @@ def write(
     provenance: Mapping[str, Any],
     cmc: Picture | None = None,
     roc: Picture | None = None,
-    thresholds: Sequence[Any] = (),
+    thresholds: Sequence[tuple[float, OperatingPoint]] = (),
     slices: Mapping[str, Mapping[str, Metrics]] | None = None,
     comparisons: Mapping[str, Sequence[tuple[str, int, Difference]]] | None = None,
     examples: Mapping[str, Sequence[Example]] | None = None,
@@ -48,7 +49,7 @@ def write(
         provenance: where it comes from: commit, data version, MLflow run and the like.
         cmc: CMC curves.
         roc: ROC curve of same-person against different-person pairs.
-        thresholds: distances below which two images are called the same person.
+        thresholds: false match rates asked for, and the distance that gives each.
         slices: {what by: {slice: its measures}}.
         comparisons: {other model: (group, queries, difference) of each group}, this model minus the other.
         examples: queries to look at, by group.

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuhs.errors import CuhsError
+from cuhs.evaluation import products as products_module
 from cuhs.evaluation import ranking as ranking_module
-from cuhs.evaluation.ranking import rank, top_k
+from cuhs.evaluation.ranking import Ranking, rank, rank_distances, top_k
+from tests.evaluation.problems import assert_same, problems, whole_number_problem
 
 
 def placed(query, pid, camid, gallery, pids, camids):
@@ -35,22 +37,6 @@ def reference(queries, query_pids, query_camids, gallery, pids, camids):
         first = order[hits[0] - 1][2]
         results.append((sum(precisions) / len(hits), len(hits) / hits[-1], hits[0], first, len(hits)))
     return results
-
-
-@st.composite
-def problems(draw):
-    """Few identities, cameras and feature values, so that ties, junk and empty cases come often."""
-    dimensions = draw(st.integers(1, 3))
-    dtype = draw(st.sampled_from([np.float16, np.float32, np.float64]))
-
-    def side(largest):
-        count = draw(st.integers(0, largest))
-        values = st.lists(st.integers(-3, 3), min_size=count * dimensions, max_size=count * dimensions)
-        labels = st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 2)), min_size=count, max_size=count)
-        pairs = np.array(draw(labels), np.int64).reshape(count, 2)
-        return np.array(draw(values), dtype).reshape(count, dimensions), pairs[:, 0], pairs[:, 1]
-
-    return *side(6), *side(25)
 
 
 @settings(max_examples=300, deadline=None)
@@ -92,25 +78,10 @@ def test_top_k_lists_the_rows_in_the_order_of_a_plain_sort(problem, k, chunk_mb)
         assert distances[i].tolist() == pytest.approx(expected, abs=1e-5)
 
 
-def whole_number_problem(queries=300, gallery=3000, dimensions=16, seed=0):
-    """Whole-numbered features: every float32 distance is exact, whatever the order of summation."""
-    random = np.random.default_rng(seed)
-    return (
-        random.integers(-9, 10, (queries, dimensions)).astype(np.float32),
-        random.integers(0, 40, queries),
-        random.integers(0, 4, queries),
-        random.integers(-9, 10, (gallery, dimensions)).astype(np.float32),
-        random.integers(-1, 60, gallery),
-        random.integers(0, 4, gallery),
-    )
-
-
 @pytest.mark.parametrize("chunk_mb", [0.001, 1, 1.7])
 def test_chunk_size_changes_nothing(chunk_mb):
     problem = whole_number_problem()
-    small, large = rank(*problem, chunk_mb=chunk_mb), rank(*problem, chunk_mb=1024)
-    for field in ("ap", "inp", "first_hit", "first_match", "matches", "valid"):
-        np.testing.assert_array_equal(getattr(small, field), getattr(large, field))
+    assert_same(rank(*problem, chunk_mb=chunk_mb), rank(*problem, chunk_mb=1024))
 
 
 def test_the_buffer_of_distances_stays_within_its_size(monkeypatch):
@@ -125,6 +96,83 @@ def test_the_buffer_of_distances_stays_within_its_size(monkeypatch):
     rank(*whole_number_problem(), chunk_mb=1)
     assert sum(sizes) == 300 * 3000 * 4
     assert 2**19 < max(sizes) <= 2**20
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int32])
+def test_features_of_other_precisions_are_converted_a_part_at_a_time(monkeypatch, dtype):
+    query, query_pids, query_camids, gallery, pids, camids = whole_number_problem()
+    expected = rank(query, query_pids, query_camids, gallery, pids, camids)
+    widths = []
+    product = torch.addmm
+
+    def spy(*args, out, **kwargs):
+        widths.append(out.shape[1])
+        return product(*args, out=out, **kwargs)
+
+    monkeypatch.setattr(torch, "addmm", spy)
+    monkeypatch.setattr(products_module, "_CONVERTED", 16 * 16)
+    result = rank(query.astype(dtype), query_pids, query_camids, gallery.astype(dtype), pids, camids)
+    assert_same(result, expected)
+    assert max(widths) == 16 and sum(widths) == 3000
+
+
+def test_a_file_mapped_for_reading_is_ranked_as_it_lies(tmp_path, monkeypatch):
+    query, query_pids, query_camids, gallery, pids, camids = whole_number_problem()
+    np.save(tmp_path / "gallery.npy", gallery)
+    mapped = np.load(tmp_path / "gallery.npy", mmap_mode="r")
+    products = products_module.Products(query, mapped)
+    assert products.gallery.data_ptr() == mapped.ctypes.data
+    assert_same(
+        rank(query, query_pids, query_camids, mapped, pids, camids),
+        rank(query, query_pids, query_camids, gallery, pids, camids),
+    )
+    np.testing.assert_array_equal(np.load(tmp_path / "gallery.npy"), gallery)
+
+
+def exact_distances(query, gallery):
+    differences = query.astype(np.float64)[:, None] - gallery.astype(np.float64)[None]
+    return (differences**2).sum(-1)
+
+
+@settings(max_examples=150, deadline=None)
+@given(problems(), st.integers(1, 7), st.sampled_from([np.float32, np.float64]))
+def test_distances_from_elsewhere_are_ranked_as_those_of_features(problem, size, dtype):
+    query, query_pids, query_camids, gallery, pids, camids = problem
+    distances = exact_distances(query, gallery).astype(dtype)
+    blocks = (distances[start : start + size] for start in range(0, len(query), size))
+    assert_same(rank_distances(blocks, query_pids, query_camids, pids, camids), rank(*problem))
+
+
+def test_distances_mapped_for_reading_are_not_written_into(tmp_path):
+    np.save(tmp_path / "distances.npy", np.array([[0.5, 0.1]], np.float32))
+    mapped = np.load(tmp_path / "distances.npy", mmap_mode="r")
+    assert rank_distances([mapped], [1], [0], [1, 2], [1, 1]).first_hit.tolist() == [2]
+    assert np.load(tmp_path / "distances.npy").tolist() == np.array([[0.5, 0.1]], np.float32).tolist()
+
+
+@pytest.mark.parametrize(
+    ("blocks", "message"),
+    [
+        ([np.zeros((2, 4))], "got 4 columns in rows 0 to 1; the labels are of 3 queries and 5 gallery rows"),
+        ([np.zeros((2, 5)), np.zeros((2, 5))], "got 5 columns in rows 2 to 3; the labels are of 3 queries"),
+        ([np.zeros((2, 5))], "got 2 rows; the labels are of 3 queries"),
+        ([np.zeros((2, 5)), np.array([[0, 0, np.nan, 0, 0]])], "row 2 holds NaN, infinity"),
+        ([np.full((3, 5), np.inf)], "row 0 holds NaN, infinity"),
+        ([np.zeros(5)], r"distances: must be \(N, D\)"),
+    ],
+)
+def test_distances_that_do_not_fit_are_refused(blocks, message):
+    with pytest.raises(CuhsError, match=message):
+        rank_distances(blocks, [1, 2, 3], [0] * 3, [1] * 5, [1] * 5)
+
+
+def test_parts_of_a_ranking_are_the_rankings_of_the_parts():
+    problem = whole_number_problem(queries=40, gallery=200)
+    whole = rank(*problem)
+    parts = [rank(*(side[rows] for side in problem[:3]), *problem[3:]) for rows in np.split(np.arange(40), [7, 30])]
+    assert_same(Ranking.joined(parts), whole)
+    assert_same(whole.take(np.arange(7, 30)), parts[1])
+    assert_same(whole.take(np.arange(40) < 7), parts[0])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -201,6 +249,7 @@ def test_a_feature_that_cannot_be_ranked_is_named(value):
         ({5: [1, 2, 3]}, "gallery camids: 5 rows"),
         ({1: ["a", "b"]}, "pids: integers on one side"),
         ({2: [0.5, 1.0]}, "query camids: must be integers or strings"),
+        ({3: np.array([["a"] * 3] * 5)}, "gallery features: must be real numbers"),
     ],
 )
 def test_input_that_does_not_fit_is_refused(change, message):

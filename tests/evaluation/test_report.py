@@ -10,6 +10,7 @@ from PIL import Image
 from cuhs.evaluation import report
 from cuhs.evaluation.bootstrap import Difference
 from cuhs.evaluation.examples import Example, Found, Look
+from cuhs.evaluation.thresholds import OperatingPoint
 
 
 def measures(mean):
@@ -68,6 +69,9 @@ def contents():
             ]
         },
         "examples": {"all": [example("best", hit=1)], "black & <b>white": [example("worst", hit=900)], "distant": []},
+        "roc": curve(),
+        "thresholds": [(1e-3, OperatingPoint(0.8125, 0.0009, 0.75, 41))],
+        "slices": {"source": {"made": measures(30.0), "other": nothing()}},
         "training_curves": curve(),
         "contact_sheet": pixels(),
     }
@@ -123,6 +127,14 @@ def test_a_comparison_has_its_difference_interval_and_p(tmp_path, contents):
     assert classes == ["better", ""], "coloured only where the interval excludes zero"
 
 
+def test_slices_and_thresholds_have_their_rows(tmp_path, contents):
+    cells = Page(written(tmp_path, contents)).cells
+    assert ["By source", "mAP, %", "Rank-1, %", "Queries"] in cells
+    assert ["made", "30.0 25.5 to 33.2", "30.0 25.5 to 33.2", "120"] in cells
+    assert ["other", "–", "–", "0"] in cells
+    assert ["1 in 1,000", "0.8125", "75.0"] in cells
+
+
 def test_lists_frame_hits_and_misses_and_show_the_lost_match_with_its_rank(tmp_path, contents):
     page = Page(written(tmp_path, contents))
     cells = [value for tag, name, value in page.attributes if (tag, name) == ("li", "class")]
@@ -137,7 +149,7 @@ def test_report_asks_nothing_of_the_network_and_runs_nothing(tmp_path, contents)
     page = Page(html)
     assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & set(page.tags)
     addresses = [v for _, name, v in page.attributes if name in ("src", "href", "srcset", "poster", "data", "action")]
-    assert len(addresses) == 3 + 3 + 4 + 4 + 4
+    assert len(addresses) == 4 + 3 + 4 + 4 + 4
     assert all(address.startswith("data:image/webp;base64,") for address in addresses)
     assert "url(" not in html and "@import" not in html and "https://" not in html
     # The one address in the page is a value that was passed in, shown as text.
@@ -174,7 +186,7 @@ def test_facts_are_flat_and_long_lists_are_counted(tmp_path, contents):
 
 
 def test_pictures_may_be_missing(tmp_path, contents):
-    for name in ("cmc", "examples", "comparisons", "training_curves", "contact_sheet"):
+    for name in ("cmc", "roc", "thresholds", "slices", "examples", "comparisons", "training_curves", "contact_sheet"):
         del contents[name]
     page = Page(written(tmp_path, contents))
     assert "img" not in page.tags

@@ -1,0 +1,73 @@
+"""Features that resemble a re-ID model's: identities are clusters, blurred by cameras and by each image."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# Identities differ in so few directions, whatever the number of dimensions of the feature.
+_DIRECTIONS = 64
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of one side: (N, D) float32 of unit length, (N,) int64 each; junk rows have the identity -1."""
+
+    features: np.ndarray
+    pids: np.ndarray
+    camids: np.ndarray
+
+    def without_junk(self) -> "Split":
+        """The rows that count, as toolboxes expect them."""
+        keep = self.pids >= 0
+        return Split(self.features[keep], self.pids[keep], self.camids[keep])
+
+
+def people(
+    queries: int,
+    gallery: int,
+    dimensions: int,
+    *,
+    signal: float = 1.0,
+    identities: int = 750,
+    cameras: int = 6,
+    distractors: float = 0.15,
+    junk: float = 0.05,
+    seed: int = 0,
+) -> tuple[Split, Split]:
+    """Query and gallery.
+
+    Args:
+        queries: rows of the query.
+        gallery: rows of the gallery, distractors and junk among them.
+        dimensions: D.
+        signal: how far identities lie apart: 1 gives a well trained model's mAP, 0 features of chance.
+        identities: in the query.
+        cameras: that each row is drawn from.
+        distractors: share of the gallery that shows people of no query.
+        junk: share of the gallery that is junk.
+        seed: of everything drawn.
+    """
+    rng = np.random.default_rng(seed)
+    strangers = max(1, int(distractors * gallery) // 4)
+    centres = signal * rng.standard_normal((identities + strangers, _DIRECTIONS), np.float32)
+    casts = 0.25 * rng.standard_normal((cameras, _DIRECTIONS), np.float32)
+    onto = rng.standard_normal((_DIRECTIONS, dimensions), np.float32)
+
+    def drawn(pids: np.ndarray) -> Split:
+        camids = rng.integers(cameras, size=len(pids))
+        # Some images are far worse than others: blurred, cut off, half hidden.
+        blur = rng.lognormal(-0.45, 0.6, (len(pids), 1)).astype(np.float32)
+        noise = blur * rng.standard_normal((len(pids), _DIRECTIONS), np.float32)
+        features = (centres[pids] + casts[camids] + noise) @ onto
+        features /= np.linalg.norm(features, axis=1, keepdims=True)
+        return Split(features, pids, camids)
+
+    query = drawn(rng.integers(identities, size=queries))
+    kind = rng.random(gallery)
+    pids = np.where(
+        kind < distractors,
+        identities + rng.integers(strangers, size=gallery),
+        rng.integers(identities, size=gallery),
+    )
+    rows = drawn(pids)
+    return query, Split(rows.features, np.where(kind > 1 - junk, -1, pids), rows.camids)

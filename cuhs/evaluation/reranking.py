@@ -1,0 +1,199 @@
+"""k-reciprocal re-ranking (Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding",
+CVPR 2017), sparse: the encodings have some hundred entries a row, and only those are held.
+
+A query and a gallery image that are among each other's nearest neighbours, and share neighbours, come nearer
+to one another. All images take part as neighbours: the queries too, junk rows, and images of the query's own
+camera; leave out beforehand what shall not.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from cuhs.errors import CuhsError
+from cuhs.evaluation.products import Features, Products
+from cuhs.evaluation.protocol import Labels
+from cuhs.evaluation.ranking import Ranking, rank_distances
+
+# Pairs whose distance is computed apart are taken so many numbers at a time.
+_GATHERED = 2**22
+
+
+@torch.no_grad()
+def rerank(
+    query_features: Features,
+    gallery_features: Features,
+    *,
+    k1: int = 20,
+    k2: int = 6,
+    lambda_value: float = 0.3,
+    chunk_mb: float = 128,
+    query_names: Sequence[str] | None = None,
+    gallery_names: Sequence[str] | None = None,
+) -> Iterator[torch.Tensor]:
+    """Re-ranked distances, some queries at a time, as :func:`.ranking.rank_distances` takes them.
+
+    The final distance is (1 - λ) · Jaccard distance + λ · squared Euclidean distance, the latter divided by
+    the query's largest to any image (Eq. 12 of the paper, as its code scales it).
+
+    Args:
+        query_features: (Q, D) real, any precision; computed with in float32.
+        gallery_features: (G, D).
+        k1: size of the neighbourhoods.
+        k2: neighbours whose encodings are averaged (local query expansion).
+        lambda_value: weight of the original distance, λ.
+        chunk_mb: size in MiB of the one buffer of distances (at least one row: 4 (Q + G) bytes).
+        query_names: (Q,) names of the rows for error messages.
+        gallery_names: (G,) names of the rows for error messages.
+
+    Yields:
+        (B, G) float32 for consecutive queries.
+
+    Raises:
+        CuhsError: a parameter is out of range, or the features cannot be compared (see :func:`.ranking.rank`).
+    """
+    if not (1 <= k2 <= k1 + 1 and 0 <= lambda_value <= 1):
+        raise CuhsError(
+            f"re-ranking: needs 1 <= k2 <= k1 + 1 and lambda in [0, 1], got k1={k1}, k2={k2}, lambda={lambda_value}"
+        )
+    products = Products(query_features, gallery_features, query_names, gallery_names)
+    features = torch.cat([products.query, products.gallery])
+    everything = Products(features, features)
+    nearest, farthest = _neighbours(everything, k1 + 1, chunk_mb)
+    encodings = _encodings(everything, nearest, farthest, k1, k2)
+    queries, _ = products.counts
+    shared = _Overlaps(encodings[:queries], encodings[queries:])
+    for start, scores in products.chunks(chunk_mb):
+        rows = slice(start, start + len(scores))
+        scores += products.query_squares[rows, None]
+        scores.clamp_(min=0).mul_(lambda_value / farthest[rows, None]).add_(1 - lambda_value)
+        for i, row in enumerate(scores, start):
+            row -= torch.from_numpy((1 - lambda_value) * shared.similarities(i)).to(row.device)
+        yield scores
+
+
+def rank_reranked(
+    query_features: Features,
+    query_pids: Labels,
+    query_camids: Labels,
+    gallery_features: Features,
+    gallery_pids: Labels,
+    gallery_camids: Labels,
+    *,
+    k1: int = 20,
+    k2: int = 6,
+    lambda_value: float = 0.3,
+    chunk_mb: float = 128,
+    query_names: Sequence[str] | None = None,
+    gallery_names: Sequence[str] | None = None,
+) -> Ranking:
+    """As :func:`.ranking.rank`, by the distances of :func:`rerank`, whose parameters these are.
+
+    Raises:
+        CuhsError: as both.
+
+    Example:
+        The first query's match, at 1.9, lies farther than a stranger at -1.8. But the strangers are among
+        themselves, while the match and the query are each other's neighbours.
+
+        >>> import numpy as np
+        >>> query, gallery = np.array([[0.0], [2.4]]), np.array([[1.9], [-1.8], [-2.0], [-2.2]])
+        >>> labels = [[1, 1], [0, 0]], [[1, 2, 2, 2], [1, 1, 1, 1]]
+        >>> from cuhs.evaluation.ranking import rank
+        >>> rank(query, *labels[0], gallery, *labels[1]).first_hit.tolist()
+        [2, 1]
+        >>> rank_reranked(query, *labels[0], gallery, *labels[1], k1=2, k2=1).first_hit.tolist()
+        [1, 1]
+    """
+    distances = rerank(
+        query_features,
+        gallery_features,
+        k1=k1,
+        k2=k2,
+        lambda_value=lambda_value,
+        chunk_mb=chunk_mb,
+        query_names=query_names,
+        gallery_names=gallery_names,
+    )
+    return rank_distances(distances, query_pids, query_camids, gallery_pids, gallery_camids)
+
+
+def _neighbours(products: Products, count: int, chunk_mb: float) -> tuple[np.ndarray, torch.Tensor]:
+    """Of each image among all N: the (N, count) nearest, itself first, and the largest squared distance."""
+    images, _ = products.counts
+    nearest = np.empty((images, min(count, images)), np.int64)
+    farthest = torch.empty(images, device=products.gallery.device)
+    for start, scores in products.chunks(chunk_mb):
+        rows = slice(start, start + len(scores))
+        farthest[rows] = scores.amax(1) + products.query_squares[rows]
+        # Rounding and duplicates would otherwise put others before the image itself.
+        scores.diagonal(start).fill_(-torch.inf)
+        nearest[rows] = scores.topk(nearest.shape[1], dim=1, largest=False).indices.cpu().numpy()
+    return nearest, farthest.clamp_(min=torch.finfo(torch.float32).tiny)
+
+
+def _encodings(products: Products, nearest: np.ndarray, farthest: torch.Tensor, k1: int, k2: int) -> sparse.csr_array:
+    """(N, N) float32, the paper's V: how much each image belongs to the expanded neighbourhood of another."""
+    reciprocal = _reciprocal(nearest)
+    halves = _reciprocal(nearest[:, : int(np.around(k1 / 2)) + 1])
+    # A neighbour whose own smaller neighbourhood lies by more than two thirds in this one brings it along.
+    common = (reciprocal @ halves.T).multiply(reciprocal).tocoo()
+    joins = common.data > 2 / 3 * np.diff(halves.indptr)[common.col]
+    joining = sparse.csr_array((common.data[joins], (common.row[joins], common.col[joins])), common.shape)
+    expanded = (reciprocal + joining @ halves).tocsr()
+
+    rows = np.repeat(np.arange(expanded.shape[0]), np.diff(expanded.indptr))
+    distances = _pair_distances(products.query, rows, expanded.indices) / farthest.cpu().numpy()[rows]
+    weights = np.exp(-distances)
+    totals = np.bincount(rows, weights, minlength=expanded.shape[0])
+    encodings = sparse.csr_array(
+        ((weights / totals[rows]).astype(np.float32), expanded.indices, expanded.indptr), expanded.shape
+    )
+    return _lists(nearest[:, :k2], np.float32(1 / k2)) @ encodings
+
+
+def _reciprocal(nearest: np.ndarray) -> sparse.csr_array:
+    """(N, N), 1 where two images are on each other's list."""
+    forward = _lists(nearest, 1)
+    return forward.multiply(forward.T).tocsr()
+
+
+def _lists(nearest: np.ndarray, value: np.float32 | int) -> sparse.csr_array:
+    """(N, N) with a value where a column is on its row's list."""
+    images, count = nearest.shape
+    starts = np.arange(images + 1) * count
+    return sparse.csr_array((np.full(nearest.size, value), nearest.ravel(), starts), (images, images))
+
+
+def _pair_distances(features: torch.Tensor, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(P,) squared Euclidean distances of P pairs of rows."""
+    size = max(1, _GATHERED // max(1, features.shape[1]))
+    parts = [np.zeros(0, np.float32)]
+    for start in range(0, len(rows), size):
+        left, right = (features[torch.from_numpy(side[start : start + size])].float() for side in (rows, columns))
+        parts.append((left - right).square_().sum(1).cpu().numpy())
+    return np.concatenate(parts)
+
+
+class _Overlaps:
+    """How far the encodings of queries and gallery overlap."""
+
+    def __init__(self, query: sparse.csr_array, gallery: sparse.csr_array) -> None:
+        self.query = query
+        # By column: who in the gallery has a given image in its encoding.
+        self.gallery = gallery.tocsc()
+        self.counts = np.diff(self.gallery.indptr)
+
+    def similarities(self, i: int) -> np.ndarray:
+        """(G,) float32, 1 - Jaccard distance (Eq. 10) of query ``i`` and each gallery image."""
+        entries = slice(self.query.indptr[i], self.query.indptr[i + 1])
+        images, weights = self.query.indices[entries], self.query.data[entries]
+        starts, counts = self.gallery.indptr[images], self.counts[images]
+        ends = np.cumsum(counts)
+        places = np.arange(counts.sum()) + np.repeat(starts - (ends - counts), counts)
+        smaller = np.minimum(self.gallery.data[places], np.repeat(weights, counts))
+        shared = np.bincount(self.gallery.indices[places], smaller, minlength=self.gallery.shape[0])
+        # Both encodings sum to 1, so that the larger ones of each pair sum to 2 - shared.
+        return (shared / (2 - shared)).astype(np.float32)

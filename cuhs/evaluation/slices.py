@@ -1,0 +1,113 @@
+"""The measures in parts: by camera pair, source, occlusion, with or without a box, whatever rows can be told by.
+
+Tables have the form of the groups' (:class:`.groups.Group`): what is shown or written for those takes them too.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cuhs.errors import CuhsError
+from cuhs.evaluation.groups import ALL, Features, Metrics, _metrics
+from cuhs.evaluation.ranking import Ranking, rank
+
+
+def by_query(
+    ranking: Ranking,
+    pids: np.ndarray,
+    labels: np.ndarray | Sequence,
+    *,
+    ranks: Sequence[int] = (1, 5, 10),
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> dict[str, Metrics]:
+    """Measures of the queries of each label, against the gallery that they were ranked against: nothing is
+    computed again.
+
+    Args:
+        ranking: of Q queries.
+        pids: (Q,) int or str, their identities.
+        labels: (Q,) of any kind, such as sources, or whether a query is occluded.
+        ranks: the K of the CMC values reported.
+        resamples: see :func:`.bootstrap.interval`.
+        seed: see :func:`.bootstrap.interval`.
+
+    Returns:
+        By label as text, sorted; measures are None where no query of that label has a match.
+
+    Raises:
+        CuhsError: the lengths differ.
+
+    Example:
+        >>> ranking = rank(np.eye(2), [1, 2], [0, 0], np.array([[1.0, 0.0], [2.0, 0.0]]), [1, 2], [1, 1])
+        >>> table = by_query(ranking, np.array([1, 2]), [False, True], resamples=10)
+        >>> table["False"]["mAP"], table["True"]["mAP"]
+        (100.0, 50.0)
+    """
+    pids, labels = np.asarray(pids), np.asarray(labels)
+    if not len(pids) == len(labels) == len(ranking.ap):
+        raise CuhsError(
+            f"slices: {len(ranking.ap)} queries need as many pids and labels, got {len(pids)}, {len(labels)}"
+        )
+    slices = {str(label): labels == label for label in np.unique(labels)}
+    return {name: _metrics(ranking.take(rows), pids[rows], ranks, resamples, seed) for name, rows in slices.items()}
+
+
+def by_pair(
+    query: Features,
+    gallery: Features,
+    query_labels: np.ndarray | Sequence,
+    gallery_labels: np.ndarray | Sequence,
+    *,
+    ranks: Sequence[int] = (1, 5, 10),
+    chunk_mb: float = 128,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> dict[str, Metrics]:
+    """Measures of the queries of one label against the gallery rows of another, for every pair of labels.
+
+    With cameras for labels these are the camera pairs. The products of all pairs cost what one ranking does.
+
+    Args:
+        query: Q queries.
+        gallery: G rows.
+        query_labels: (Q,) of any kind.
+        gallery_labels: (G,).
+        ranks: the K of the CMC values reported.
+        chunk_mb: see :func:`.ranking.rank`.
+        resamples: see :func:`.bootstrap.interval`.
+        seed: see :func:`.bootstrap.interval`.
+
+    Returns:
+        ``query label → gallery label``, sorted, of the pairs where a query has a match.
+
+    Raises:
+        CuhsError: the lengths differ, or the features cannot be ranked (see :func:`.ranking.rank`).
+    """
+    tables = {}
+    galleries = _labelled(gallery, gallery_labels)
+    for query_label, queries in _labelled(query, query_labels).items():
+        for gallery_label, rows in galleries.items():
+            ranking = rank(
+                queries.features,
+                queries.pids,
+                queries.camids,
+                rows.features,
+                rows.pids,
+                rows.camids,
+                chunk_mb=chunk_mb,
+                query_names=queries.names,
+                gallery_names=rows.names,
+            )
+            if ranking.valid.any():
+                metrics = _metrics(ranking, np.asarray(queries.pids), ranks, resamples, seed)
+                tables[f"{query_label} → {gallery_label}"] = metrics | {"gallery": len(rows)}
+    return tables
+
+
+def _labelled(split: Features, labels: np.ndarray | Sequence) -> dict[str, Features]:
+    """The rows of each label, sorted by it, without junk."""
+    rows, labels = split.rows_of(ALL), np.asarray(labels)
+    if len(labels) != len(split):
+        raise CuhsError(f"slices: {len(split)} rows of features need as many labels, got {len(labels)}")
+    return {str(label): split.take(rows[labels[rows] == label]) for label in np.unique(labels[rows])}

@@ -1,0 +1,42 @@
+"""Ranking problems with few identities, cameras and values, so that ties, junk and empty cases come often."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+
+@st.composite
+def problems(draw, queries=6, gallery=25):
+    """(query, pids, camids, gallery, pids, camids) of at most so many rows.
+
+    Values are whole numbers: every float32 distance is exact, whatever the order of summation.
+    """
+    dimensions = draw(st.integers(1, 3))
+    dtype = draw(st.sampled_from([np.float16, np.float32, np.float64]))
+
+    def side(largest):
+        count = draw(st.integers(0, largest))
+        values = st.lists(st.integers(-3, 3), min_size=count * dimensions, max_size=count * dimensions)
+        labels = st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 2)), min_size=count, max_size=count)
+        pairs = np.array(draw(labels), np.int64).reshape(count, 2)
+        return np.array(draw(values), dtype).reshape(count, dimensions), pairs[:, 0], pairs[:, 1]
+
+    return *side(queries), *side(gallery)
+
+
+def whole_number_problem(queries=300, gallery=3000, dimensions=16, seed=0):
+    """A larger one, as exact."""
+    random = np.random.default_rng(seed)
+    return (
+        random.integers(-9, 10, (queries, dimensions)).astype(np.float32),
+        random.integers(0, 40, queries),
+        random.integers(0, 4, queries),
+        random.integers(-9, 10, (gallery, dimensions)).astype(np.float32),
+        random.integers(-1, 60, gallery),
+        random.integers(0, 4, gallery),
+    )
+
+
+def assert_same(one, other):
+    """Two rankings are equal to the last bit."""
+    for field in ("ap", "inp", "first_hit", "first_match", "matches", "valid"):
+        np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
