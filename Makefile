@@ -1,8 +1,9 @@
 # The ways into the project; `make` alone lists them. All of them run in .venv, which the first one builds.
 .DEFAULT_GOAL := help
-.PHONY: help env repro test lint format params lock ui
+.PHONY: help env repro test lint format params tune leaderboard lock ui
 
 PORT ?= 5000
+METRIC ?= all/mAP
 # The first of these that is a Python 3.11 to 3.13 makes .venv; PYTHON=/path/to/python3.12 names another.
 PYTHON ?= python3.13 python3.12 python3.11 python3
 SUITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -13,7 +14,7 @@ NO_PYTHON := no Python 3.11 to 3.13 with its venv module among: $(PYTHON). Insta
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 env: .venv/synced ## build .venv from requirements.lock
 	@:
@@ -41,6 +42,12 @@ params: env ## compose params.yaml anew from the defaults in pipelines/conf
 ui: env ## MLflow on http://127.0.0.1:5000 (PORT=5001 chooses another port)
 	@$(IN_VENV) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
 		python -m mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 --backend-store-uri sqlite:///mlflow.db
+
+tune: env ## search the parameters that params.yaml's tune section names
+	@$(IN_VENV) python -m pipelines.tune
+
+leaderboard: env ## evaluated models by METRIC=all/mAP, with intervals
+	@$(IN_VENV) python -m pipelines.leaderboard --metric $(METRIC)
 
 lock: | .venv/bin/uv ## resolve requirements.lock anew after a change in pyproject.toml
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \

@@ -1,5 +1,9 @@
-"""Stage ``build_dataset``: raw folders to the dataset that every later stage reads."""
+"""Stage ``build_dataset``: raw folders to the dataset that every later stage reads.
 
+``python -m pipelines.build_dataset --preview`` only shows how the sources' names and annotations are read.
+"""
+
+import argparse
 from pathlib import Path
 
 from rich.console import Console
@@ -9,6 +13,8 @@ from cuhs.data.build import build
 from cuhs.data.report import counts_table, warnings
 from cuhs.data.sources import SourceFiles
 from pipelines import cli, params
+from pipelines.parallel import mapper
+from pipelines.preview import preview
 
 OUT = Path("data/dataset")
 
@@ -20,14 +26,23 @@ def source_files(raw: Path, source: params.Source) -> SourceFiles:
         folder=raw / source.folder,
         images=source.images,
         split=raw / source.split if source.split else None,
+        pattern=source.pattern,
         clothing=raw / source.clothing if source.clothing else None,
         boxes=raw / source.boxes if source.boxes else None,
     )
 
 
 def main() -> None:
-    """Build ``data/dataset`` as ``params.yaml`` has it."""
+    """Build ``data/dataset`` as ``params.yaml`` has it, or preview it."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.build_dataset", description=__doc__)
+    parser.add_argument("--preview", action="store_true", help="show how names and annotations are read, and end")
+    arguments = parser.parse_args()
     data = params.load().data
+    sources = {name: source_files(data.raw, source) for name, source in data.sources.items()}
+    if arguments.preview:
+        for name, files in sources.items():
+            preview(name, files)
+        return
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bars:
@@ -41,11 +56,15 @@ def main() -> None:
         summary = build(
             name=data.name,
             protocol=data.protocol,
-            sources={name: source_files(data.raw, source) for name, source in data.sources.items()},
+            sources=sources,
             out=OUT,
             seed=data.seed,
             test_share=data.test_share,
             other_share=data.other_share,
+            gallery_share=data.gallery_share.model_dump(),
+            identities=data.raw / data.identities if data.identities else None,
+            allow=data.allow,
+            mapper=mapper(),
             progress=progress,
         )
     console.print(counts_table(summary))

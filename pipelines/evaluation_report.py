@@ -14,12 +14,16 @@ from cuhs.data.shards import read_summary
 from cuhs.evaluation import figures, report
 from cuhs.evaluation.bootstrap import Difference
 from cuhs.evaluation.examples import Example, Look, examples
-from cuhs.evaluation.groups import Features, Group
+from cuhs.evaluation.groups import ALL, Features, Group
+from cuhs.evaluation.thresholds import OperatingPoint, PairDistances
 from cuhs.explain import similarity_maps
 from cuhs.export import ModelCard
 from cuhs.network.cuhs import CUHS
 from pipelines.params import Params
+from pipelines.slicing import slices
 from pipelines.versions import DATASET, git_commit
+
+FALSE_MATCH_RATES = (1e-2, 1e-3, 1e-4)
 
 Splits = Mapping[str, PersonImages]
 
@@ -32,6 +36,7 @@ def write(
     splits: Splits,
     features: Mapping[str, Features],
     groups: Mapping[str, Group],
+    pairs: PairDistances,
     comparisons: Mapping[str, Sequence[tuple[str, int, Difference]]],
     run_id: str,
 ) -> None:
@@ -45,6 +50,7 @@ def write(
         splits: ``query`` and ``gallery``.
         features: of the same splits.
         groups: the evaluation's results.
+        pairs: distances of genuine and impostor pairs.
         comparisons: with other models, by name.
         run_id: the MLflow run that holds the evaluation.
     """
@@ -75,10 +81,19 @@ def write(
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
         },
         cmc=figures.cmc_curves(groups),
+        roc=figures.roc_curve(pairs) if pairs.genuine.any() and pairs.impostor.any() else None,
+        thresholds=operating_points(pairs),
+        slices=slices(splits, features, groups[ALL]),
         comparisons=comparisons,
         examples=shown,
         contact_sheet=Image.open(sheet) if sheet.is_file() else None,
     )
+
+
+def operating_points(pairs: PairDistances) -> list[tuple[float, OperatingPoint]]:
+    """The distance for each of :data:`FALSE_MATCH_RATES` that there are enough pairs for."""
+    points = ((rate, pairs.at_false_match_rate(rate)) for rate in FALSE_MATCH_RATES)
+    return [(rate, point) for rate, point in points if point is not None]
 
 
 def _explainer(model: CUHS, splits: Splits) -> Callable[[Example], list[Look]]:

@@ -5,13 +5,15 @@ this module is what every stage reads it with.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from cuhs.config import Config
+from cuhs.data.records import Layout
 from cuhs.errors import CuhsError
 from cuhs.network.config import InstanceStream, NetworkConfig, PartStream
 from cuhs.training.config import HslTraining, ReIDTraining
@@ -35,12 +37,20 @@ class Synthesize(Config):
 class Source(Config):
     """One raw dataset: its layout, where it lies, and the annotation files that come with it."""
 
-    layout: Literal["market1501", "cuhk03", "occluded_reid", "partial_reid"]
+    layout: Layout
     folder: Path
     images: Literal["labeled", "detected"] = "labeled"
     split: Path | None = None
+    pattern: str | None = None
     clothing: Path | None = None
     boxes: Path | None = None
+
+
+class GalleryShare(Config):
+    """People in other clothes who are in a group's gallery only, for each person who is asked for."""
+
+    black: Annotated[float, Field(ge=0)] = 1.0
+    white: Annotated[float, Field(ge=0)] = 0.12
 
 
 class Data(Config):
@@ -52,6 +62,9 @@ class Data(Config):
     seed: int = 0
     test_share: Share = 0.5
     other_share: Share = 0.3
+    gallery_share: GalleryShare = GalleryShare()
+    identities: Path | None = None
+    allow: tuple[Literal["near_duplicates", "shared_identities", "no_match"], ...] = ()
     sources: dict[str, Source] = Field(min_length=1)
 
 
@@ -68,6 +81,7 @@ class Compute(Config):
     workers: Positive = 1
     gpu: Literal["auto", "yes", "no"] = "auto"
     loader_processes: Annotated[int, Field(ge=0)] = 0
+    cpus_per_worker: Annotated[int | None, Field(ge=1, description="at most; none: all it can get")] = None
     max_failures: Annotated[int, Field(ge=-1)] = 2
 
 
@@ -79,6 +93,36 @@ class Evaluate(Config):
     compare_with: str | None = Field(
         None, description="id of an MLflow run, or a queries.csv, that the report sets beside"
     )
+
+
+SPACES = ("choice", "uniform", "loguniform", "integers")
+
+
+class Tune(Config):
+    """Search of parameters, judged on held-out training identities."""
+
+    search: Literal["optuna", "grid"] = "optuna"
+    trials: Annotated[int, Field(ge=1, description="of an Optuna search; a grid tries every combination")] = 12
+    epochs: Annotated[int | None, Field(ge=1, description="of a trial; none: train.epochs")] = None
+    grace_epochs: Annotated[int | None, Field(ge=1, description="before ASHA may stop a trial; none: never")] = None
+    held_out: Annotated[float, Field(gt=0, lt=1, description="share of training identities to judge on")] = 0.25
+    group: str = Field("all", description="whose mAP is searched for")
+    seed: int = 0
+    space: dict[str, dict[Literal["choice", "uniform", "loguniform", "integers"], list[Any]]] = Field(
+        default_factory=dict, description="{key of this file: {choice: [...]} or {uniform: [low, high]} …}"
+    )
+
+    @model_validator(mode="after")
+    def _one_range_each(self) -> "Tune":
+        for key, space in self.space.items():
+            if len(space) != 1 or not next(iter(space.values())):
+                raise ValueError(f"space.{key}: give one of {', '.join(SPACES)} with its values")
+            kind, values = next(iter(space.items()))
+            if kind != "choice" and self.search == "grid":
+                raise ValueError(f"space.{key}: a grid needs `choice`, not `{kind}`")
+            if kind != "choice" and not (len(values) == 2 and values[0] < values[1]):
+                raise ValueError(f"space.{key}: `{kind}` needs [low, high], got {values}")
+        return self
 
 
 class Tracking(Config):
@@ -100,6 +144,7 @@ class Params(Config):
     train: ReIDTraining
     compute: Compute
     evaluate: Evaluate
+    tune: Tune
     tracking: Tracking
 
     @model_validator(mode="after")
@@ -114,6 +159,24 @@ class Params(Config):
             if isinstance(stream, PartStream) and stream.region != "learned" and rows < 3:
                 raise ValueError(f"image.height: {self.image.height} gives no map of three rows; choose 33 or more")
         return self
+
+
+def with_values(params: Params, values: Mapping[str, Any]) -> Params:
+    """The parameters with other values for some of their keys, such as ``train.eta_1``.
+
+    Raises:
+        CuhsError: there is no such key, or the value is impossible.
+    """
+    raw = params.model_dump(mode="json")
+    for key, value in values.items():
+        *sections, last = key.split(".")
+        place: Any = raw
+        for section in sections:
+            place = place.get(section) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or last not in place:
+            raise CuhsError(f"tune.space.{key}: params.yaml has no such key")
+        place[last] = value
+    return parse(raw, "tune.space")
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

@@ -83,7 +83,7 @@ class WorkerProgress:
     """What the first worker tells the board; the others tell nothing.
 
     Args:
-        actor: the board.
+        actor: the board; none where nobody looks.
         rank: of the worker.
         epochs: of the whole training.
     """

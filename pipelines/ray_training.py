@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -68,43 +68,66 @@ def train(make: Make, params: Params, paths: dict[str, str], name: str, run: "Ru
     Raises:
         CuhsError: the training itself failed, or its workers failed more often than ``compute.max_failures``.
     """
-    import ray
+    start_ray()
+    folder = (RUNS / name).resolve()
+    with board(name.partition("-")[0]) as progress:
+        run_workers(make, params, paths, folder, run, scaling(params.compute, *resources()), progress)
+    state = last_state(folder)
+    if state is None:
+        raise CuhsError(f"{folder}: no whole checkpoint after the training; run the command again")
+    run.history(state["history"])
+    return state
+
+
+def run_workers(
+    make: Make,
+    params: Params,
+    paths: dict[str, str],
+    folder: Path,
+    run: "Run",
+    scaled: dict[str, Any],
+    progress: Any = None,
+    callbacks: Sequence[Any] = (),
+) -> None:
+    """The Ray Train run behind a training, in an initialised Ray; arguments as of :func:`train` and
+
+    Args:
+        folder: absolute run directory; checkpoints found there are gone on from.
+        scaled: what :func:`scaling` gave.
+        progress: the board that shows it.
+        callbacks: of Ray Train.
+    """
+    import ray.train
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    start_ray()
-    storage = RUNS.resolve()
-    scaled = ScalingConfig(**scaling(params.compute, ray.cluster_resources(), _node_cpus()))
+    config = {
+        "make": make,
+        "params": params,
+        "paths": paths,
+        "run": (run.id, run.client.tracking_uri),
+        "folder": str(folder),
+        "progress": progress,
+    }
     run_config = RunConfig(
-        name=name,
-        storage_path=str(storage),
+        name=folder.name,
+        storage_path=str(folder.parent),
         failure_config=FailureConfig(max_failures=params.compute.max_failures),
         checkpoint_config=CheckpointConfig(num_to_keep=2),
+        callbacks=list(callbacks),
+    )
+    trainer = TorchTrainer(
+        _worker, train_loop_config=config, scaling_config=ScalingConfig(**scaled), run_config=run_config
     )
     try:
-        with board(name.partition("-")[0]) as progress:
-            config = {
-                "make": make,
-                "params": params,
-                "paths": paths,
-                "run": (run.id, run.client.tracking_uri),
-                "folder": str(storage / name),
-                "progress": progress,
-            }
-            trainer = TorchTrainer(_worker, train_loop_config=config, scaling_config=scaled, run_config=run_config)
-            result = trainer.fit()
+        result = trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise CuhsError(
-            f"{name}: workers failed more than {params.compute.max_failures} times "
+            f"{folder.name}: workers failed more than {params.compute.max_failures} times "
             f"({str(error).strip().splitlines()[0]}); the same command goes on from the last checkpoint"
         ) from error
     if failure := (result.metrics or {}).get("failure"):
         raise CuhsError(str(failure))
-    state = last_state(storage / name)
-    if state is None:
-        raise CuhsError(f"{storage / name}: no whole checkpoint after the training; run the command again")
-    run.history(state["history"])
-    return state
 
 
 def discard(name: str) -> None:
@@ -129,13 +152,25 @@ def start_ray() -> None:
     ray.init(**options)
 
 
-def scaling(compute: Compute, resources: dict[str, float], node_cpus: float) -> dict[str, Any]:
+def resources() -> tuple[dict[str, float], float]:
+    """What the cluster has in all, ``CPU`` and where there are any ``GPU``, and the CPUs of its largest node."""
+    import ray
+
+    largest = max(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])
+    return ray.cluster_resources(), largest
+
+
+def scaling(
+    compute: Compute, resources: dict[str, float], node_cpus: float, trials: int = 1, reserved: float = 0.0
+) -> dict[str, Any]:
     """Arguments of Ray's ``ScalingConfig``: workers share what the cluster has.
 
     Args:
         compute: how many workers, on what.
         resources: of the whole cluster: ``CPU`` and, where there are any, ``GPU``.
         node_cpus: of the largest node.
+        trials: how many such trainings run beside one another.
+        reserved: CPUs of each node's largest share that are kept free, for what drives a training.
 
     Raises:
         CuhsError: more GPUs are wanted than there are.
@@ -143,12 +178,22 @@ def scaling(compute: Compute, resources: dict[str, float], node_cpus: float) -> 
     gpus = resources.get("GPU", 0)
     if compute.gpu == "yes" and gpus < compute.workers:
         raise CuhsError(f"compute.gpu: {compute.workers} workers need as many GPUs, the cluster has {gpus:g}")
-    share = min(node_cpus, resources.get("CPU", 1) / compute.workers)
+    share = min(node_cpus, resources.get("CPU", 1) / (compute.workers * trials), compute.cpus_per_worker or math.inf)
+    cpus = math.floor(share) if share >= 1 else share
     return {
         "num_workers": compute.workers,
         "use_gpu": compute.gpu != "no" and gpus >= compute.workers,
-        "resources_per_worker": {"CPU": math.floor(share) if share >= 1 else share},
+        "resources_per_worker": {"CPU": max(cpus - reserved, 0.1)},
     }
+
+
+def concurrent(compute: Compute, resources: dict[str, float], node_cpus: float) -> int:
+    """How many trainings the cluster can run beside one another without waiting for one another."""
+    gpus = resources.get("GPU", 0)
+    if compute.gpu != "no" and gpus >= compute.workers:
+        return int(gpus // compute.workers)
+    wanted = compute.workers * min(node_cpus, compute.cpus_per_worker or math.inf)
+    return max(1, int(resources.get("CPU", 1) // wanted))
 
 
 def last_state(folder: Path) -> dict[str, Any] | None:
@@ -158,12 +203,6 @@ def last_state(folder: Path) -> dict[str, Any] | None:
             return checkpoints.load(path)
         logging.getLogger(__name__).warning("%s: damaged or unfinished checkpoint, passed over", path)
     return None
-
-
-def _node_cpus() -> float:
-    import ray
-
-    return max(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])
 
 
 def _worker(config: dict[str, Any]) -> None:
@@ -176,7 +215,7 @@ def _worker(config: dict[str, Any]) -> None:
     device = ray.train.torch.get_device()
     cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 1)
     # Ray counts the machine's cores; threads beyond those this process may use would wait for one another.
-    torch.set_num_threads(max(1, min(int(cpus), usable_cpus())))
+    torch.set_num_threads(max(1, min(math.ceil(cpus), usable_cpus())))
     folder = Path(config["folder"])
     try:
         training: Training = config["make"](config["params"], config["paths"], device, rank, workers)

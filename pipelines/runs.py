@@ -9,14 +9,18 @@ from pipelines.tracking import Run
 log = logging.getLogger(__name__)
 
 
-def start_or_resume(name: str, params: Params, kind: str, data_version: str) -> Run:
+def start_or_resume(
+    name: str, params: Params, kind: str, data_version: str, *, title: str | None = None, parent: str | None = None
+) -> Run:
     """The run of a training, the same one when a killed training is started again.
 
     Args:
         name: of the run directory, a hash of all inputs.
         params: logged once, when the run opens.
-        kind: ``hsl`` or ``model``.
+        kind: ``hsl``, ``model``, ``tuning`` or ``trial``.
         data_version: of the dataset.
+        title: what the run is called; by default data and variant.
+        parent: id of the run that it is a child of.
     """
     marker = RUNS / name / "mlflow_run_id"
     if marker.is_file():
@@ -32,8 +36,11 @@ def start_or_resume(name: str, params: Params, kind: str, data_version: str) -> 
         "cuhs.variant": params.variant,
         "cuhs.data_version": data_version,
     }
-    title = f"{params.data.name} {params.variant if kind == 'model' else 'localiser'}"
-    run = Run.start(params.tracking.experiment, title, tags, params.model_dump(mode="json"))
+    if parent:
+        tags["mlflow.parentRunId"] = parent
+    title = title or f"{params.data.name} {'localiser' if kind == 'hsl' else params.variant}"
+    logged = params.model_dump(mode="json", exclude=None if kind == "tuning" else {"tune"})
+    run = Run.start(params.tracking.experiment, title, tags, logged)
     marker.parent.mkdir(parents=True, exist_ok=True)
     marker.write_text(run.id)
     return run

@@ -10,16 +10,20 @@ from torch.utils.data import DataLoader, Subset
 
 from cuhs.data.augment import Augmentation
 from cuhs.data.dataset import Batch, PersonImages, collate
+from cuhs.data.held_out import hold_out
 from cuhs.data.sampler import IdentitySampler, ShuffleSampler
 from cuhs.errors import CuhsError
+from cuhs.evaluation.groups import evaluate_groups
 from cuhs.export import load_hsl
 from cuhs.network.cuhs import CUHS, make_hsl
 from cuhs.training.hsl import mean_iou, split_boxed, train_hsl_epoch
 from cuhs.training.reid import Classified, train_epoch
 from cuhs.training.schedule import adam
+from pipelines.extraction import extract
 from pipelines.params import Params
 
 OnStep = Callable[[int, int], None]
+VALIDATION = "validation/mAP"
 
 
 class HslRun:
@@ -63,8 +67,7 @@ class ReIDRun:
         self.config, self.device = params.train, device
         self.epochs = self.config.epochs
         torch.manual_seed(self.config.seed)
-        augmentation = Augmentation(pad=self.config.pad, jitter=self.config.jitter, erasing=self.config.erasing)
-        images = PersonImages(Path(paths["dataset"]), "train", params.image.height, params.image.width, augmentation)
+        images = self._images(params, paths)
         hsl = load_hsl(Path(paths["hsl"])) if params.network.learned_stream else None
         self.model = Classified(CUHS(params.network, hsl), len(images.identities))
         self.wrapped = _distributed(self.model, self.config.sync_bn, device)
@@ -79,6 +82,11 @@ class ReIDRun:
         self.loader = _loader(images, self.sampler, params.compute.loader_processes, device)
         self.optimizer = adam(self.model, self.config)
 
+    def _images(self, params: Params, paths: dict[str, str]) -> PersonImages:
+        config = params.train
+        augmentation = Augmentation(pad=config.pad, jitter=config.jitter, erasing=config.erasing)
+        return PersonImages(Path(paths["dataset"]), "train", params.image.height, params.image.width, augmentation)
+
     def epoch(self, epoch: int, on_step: OnStep) -> dict[str, float]:
         """One pass over this worker's part of each batch."""
         self.sampler.set_epoch(epoch)
@@ -92,6 +100,28 @@ class ReIDRun:
             self.device,
             on_step,
         )
+
+
+class TrialRun(ReIDRun):
+    """The second step on a part of the training identities, judged on the others after each epoch."""
+
+    def _images(self, params: Params, paths: dict[str, str]) -> PersonImages:
+        self.params = params
+        images = super()._images(params, paths)
+        trained, queries, gallery = hold_out(images.pids, images.camids, params.tune.held_out, params.tune.seed)
+        self.judged_on = images.take(queries), images.take(gallery)
+        return images.take(trained)
+
+    def epoch(self, epoch: int, on_step: OnStep) -> dict[str, float]:
+        """One pass, then ``validation/mAP`` of ``tune.group`` in percent; every worker ranks the whole of it."""
+        metrics = super().epoch(epoch, on_step)
+        network, p = self.model.network, self.params
+        query, gallery = (extract(network, images, p, self.device) for images in self.judged_on)
+        groups = evaluate_groups(query, gallery, chunk_mb=p.evaluate.chunk_mb, resamples=1)
+        if p.tune.group not in groups or not groups[p.tune.group].metrics["queries"]:
+            known = ", ".join(name for name, group in groups.items() if group.metrics["queries"])
+            raise CuhsError(f"tune.group: {p.tune.group!r} has no held-out query; there are {known}")
+        return {**metrics, VALIDATION: float(groups[p.tune.group].metrics["mAP"] or 0.0)}
 
 
 def boxed_split(images: PersonImages, params: Params) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """A split of a built dataset as a PyTorch dataset."""
 
+import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,6 +53,16 @@ class PersonImages(Dataset[tuple[Tensor, int, Tensor]]):
 
     def __post_init__(self) -> None:
         self.table = read_split(self.root, self.split)
+        self._index()
+
+    def take(self, rows: np.ndarray) -> "PersonImages":
+        """The images of some rows, in their order; identities are numbered anew."""
+        fewer = copy.copy(self)
+        fewer.table = self.table.take(pa.array(rows))
+        fewer._index()
+        return fewer
+
+    def _index(self) -> None:
         for column in ("pid", "camid", "colour", "source", "path"):
             setattr(self, f"{column}s", np.array(self.table[column].to_pylist()))
         self.identities, self.labels = np.unique(self.pids, return_inverse=True)

@@ -43,25 +43,46 @@ def read_boxes(path: Path, images: Iterable[str]) -> PixelBoxes:
             out; a name is ambiguous or comes twice (file and row are named); or no row names an image of the
             source.
     """
+    rows = read_rows(path, ("file", "x1", "y1", "x2", "y2"))
+    places = ((f"row {row}", record) for row, record in rows)
+    return gather(
+        path, ((place, record["file"], _numbers(record, f"{path}, {place}")) for place, record in places), images
+    )
+
+
+def gather(path: Path, entries: Iterable[tuple[str, str, Box | None]], images: Iterable[str]) -> PixelBoxes:
+    """Find the images that an annotation file names.
+
+    Args:
+        path: the annotation file.
+        entries: place in the file, the image as it is named there (a path relative to the source's folder, or a
+            bare file name that only one image of the source has), and its box, if it has one.
+        images: the paths of the source's images.
+
+    Raises:
+        CuhsError: a name is ambiguous or comes twice, or no entry names an image of the source.
+    """
     paths = set(images)
     by_name: dict[str, list[str]] = defaultdict(list)
     for image in sorted(paths):
         by_name[image.rpartition("/")[2]].append(image)
-    boxes = PixelBoxes()
-    for row, record in read_rows(path, ("file", "x1", "y1", "x2", "y2")):
-        name = record["file"].replace("\\", "/")
-        box = _numbers(record, f"{path}, row {row}")
+    boxes, found = PixelBoxes(), set()
+    for place, written, box in entries:
+        name = written.replace("\\", "/")
         matches = [name] if name in paths else by_name.get(name, [])
         if len(matches) > 1:
-            raise CuhsError(f"{path}, row {row}: {name} may be {matches[0]} or {matches[1]}; write the folder, too")
+            raise CuhsError(f"{path}, {place}: {name} may be {matches[0]} or {matches[1]}; write the folder, too")
         if not matches:
             boxes.unmatched.append(name)
-        elif matches[0] in boxes.by_path:
-            raise CuhsError(f"{path}, row {row}: {name} has a box already; keep one row for it")
-        else:
+            continue
+        if matches[0] in found:
+            raise CuhsError(f"{path}, {place}: {name} has a box already; keep one row for it")
+        found.add(matches[0])
+        if box:
             boxes.by_path[matches[0]] = box
-    if not boxes.by_path:
-        raise CuhsError(f"{path}: no row names an image of the source, whose paths look like {min(paths)}")
+    if not found:
+        example = min(paths, default="nothing")
+        raise CuhsError(f"{path}: no row names an image of the source, whose paths look like {example}")
     return boxes
 
 

@@ -1,8 +1,7 @@
-"""Checking image files by decoding them, and bringing unusual encodings to 8-bit RGB."""
+"""Checking images by decoding them, and bringing unusual encodings to 8-bit RGB."""
 
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -26,28 +25,22 @@ class Encoded:
 
     Attributes:
         data: the encoded image; the file's own bytes where they are of this kind already.
-        width: in pixels.
-        height: in pixels.
+        pixels: (H, W, 3) uint8, the decoded image.
     """
 
     data: bytes
-    width: int
-    height: int
+    pixels: np.ndarray
 
 
-def load(path: Path) -> Encoded:
-    """Read and fully decode an image file.
+def load(data: bytes) -> Encoded:
+    """Fully decode an image file's bytes.
 
     16-bit, palette, CMYK, transparent and EXIF-rotated images are re-encoded: JPEG as JPEG, the rest as PNG.
 
     Raises:
-        BadImage: the file is empty, truncated or unreadable, a side is under :data:`MIN_SIDE` pixels, or the
+        BadImage: the file is empty, truncated or undecodable, a side is under :data:`MIN_SIDE` pixels, or the
             image has more than :data:`MAX_PIXELS` pixels.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadImage(f"unreadable: {error.strerror or error}") from error
     if not data:
         raise BadImage("empty file")
     try:
@@ -59,7 +52,7 @@ def load(path: Path) -> Encoded:
                 raise BadImage(f"{width}×{height} pixels; more than {MAX_PIXELS // 1_000_000} million")
             image.load()
             if _is_plain(image, data):
-                return Encoded(data, width, height)
+                return Encoded(data, np.asarray(image.convert("RGB")))
             return _encode(image)
     except (BadImage, MemoryError):
         raise
@@ -88,7 +81,7 @@ def _encode(image: Image.Image) -> Encoded:
         upright.save(buffer, "JPEG", quality=JPEG_QUALITY)
     else:
         upright.save(buffer, "PNG")
-    return Encoded(buffer.getvalue(), *upright.size)
+    return Encoded(buffer.getvalue(), np.asarray(upright))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

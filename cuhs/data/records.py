@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+Layout = Literal["market1501", "dukemtmc", "msmt17", "cuhk03", "occluded_reid", "partial_reid", "pattern"]
 Split = Literal["train", "query", "gallery"]
 
 DISTRACTOR = 0
@@ -15,15 +16,33 @@ class RawImage:
 
     Attributes:
         path: the file, relative to the source's folder, with forward slashes.
-        pid: identity, unique within the source; 0 is a distractor and -1 junk (Market-1501's convention).
-        camid: camera, unique within the source.
+        pid: identity, unique within the source. Where it is a number, 0 is a distractor and -1 junk
+            (Market-1501's convention); text is always somebody, ``"0000"`` too.
+        camid: camera, unique within the source, or None where nothing tells: such an image counts as seen by
+            a camera of its own, so every other image of the person can match it.
         split: the published role, or None where the publisher gives none.
     """
 
     path: str
-    pid: int
-    camid: int
+    pid: int | str
+    camid: int | str | None
     split: Split | None
+
+    @property
+    def is_person(self) -> bool:
+        """Whether the image shows an identity: neither junk nor a distractor."""
+        return self.pid not in (DISTRACTOR, JUNK)
+
+    @property
+    def camera(self) -> int | str:
+        """The camera, or the image itself where nothing tells."""
+        return self.path if self.camid is None else self.camid
+
+
+def written(pid: int | str) -> str:
+    """An identity as text: numbers have at least four digits (7 and ``"07"`` are ``"0007"``), the rest is itself."""
+    text = str(pid)
+    return text.lstrip("0").zfill(4) if text.isdecimal() else text
 
 
 @dataclass(frozen=True)
@@ -43,12 +62,12 @@ class Sample:
     @property
     def pid(self) -> str:
         """Identity over all sources, such as ``market1501/0002``."""
-        return f"{self.source}/{self.raw.pid:04d}" if self.raw.pid >= 0 else f"{self.source}/{self.raw.pid}"
+        return f"{self.source}/{written(self.raw.pid)}"
 
     @property
     def camid(self) -> str:
         """Camera over all sources, such as ``market1501/1``."""
-        return f"{self.source}/{self.raw.camid}"
+        return f"{self.source}/{self.raw.camera}"
 
     @property
     def junk(self) -> bool:
@@ -63,4 +82,4 @@ class Sample:
     @property
     def is_person(self) -> bool:
         """Whether the image shows an identity: neither junk nor a distractor."""
-        return self.raw.pid > 0
+        return self.raw.is_person

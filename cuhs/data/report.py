@@ -3,29 +3,21 @@
 The page shows images of the dataset: it stays beside the dataset and is not for publishing.
 """
 
-import base64
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from PIL import Image, ImageDraw
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.table import Table
 
-from cuhs.data.fine_grained import Row
+from cuhs.data.examination import Examined
 from cuhs.data.head_shoulder_boxes import Box
-from cuhs.data.images import load
+from cuhs.data.histograms import images_per_camera, images_per_identity
+from cuhs.data.inspection import Key
+from cuhs.data.near_duplicates import BITS, COPY
 from cuhs.data.shards import SPLITS
-
-TEMPLATE = Path(__file__).with_name("report.html.j2")
-
-SHEET_PEOPLE = 24
-SHEET_COLUMNS = 12
-TILE = (84, 208)  # width, height in pixels
-GAP = 6
-BACKGROUND = "#f3f1ec"
-BOX_COLOUR = "#ff6b1a"
+from cuhs.data.sheets import Photographer
+from cuhs.data.splits import Row
 
 
 def counts_table(summary: dict[str, Any]) -> Table:
@@ -48,7 +40,7 @@ def counts_table(summary: dict[str, Any]) -> Table:
 
 
 def warnings(summary: dict[str, Any]) -> list[str]:
-    """One line for each kind of thing the build could not use."""
+    """One line for each kind of thing the build could not use, and for each that spoils its results."""
     lines = []
     if summary["quarantine"]:
         first = summary["quarantine"][0]
@@ -59,9 +51,16 @@ def warnings(summary: dict[str, Any]) -> list[str]:
     if summary["dropped_boxes"]:
         first = summary["dropped_boxes"][0]
         lines.append(f"{len(summary['dropped_boxes'])} boxes dropped, the first {first['file']}: {first['reason']}")
-    if summary["queries_without_match"]["count"]:
-        queries = summary["queries_without_match"]
-        lines.append(f"{queries['count']} queries have no match in another camera, the first {queries['first'][0]}")
+    for key, text in (
+        ("shared_identities", "identities are in both training and testing (allowed)"),
+        ("near_duplicates", "testing images are copies of training images (allowed)"),
+        ("queries_without_match", "queries have no match in another camera and will not be counted"),
+        ("single_image_identities", "training identities have one image only, which is repeated in their batches"),
+    ):
+        if summary[key]["count"]:
+            first = summary[key]["first"][0]
+            named = first if isinstance(first, str) else f"{first['test']} of {first['train']}"
+            lines.append(f"{summary[key]['count']} {text}, the first {named}")
     if summary["left_out"]:
         lines.append(f"{summary['left_out']} images have no role in protocol {summary['protocol']}")
     return lines
@@ -71,57 +70,49 @@ def write_page(
     path: Path,
     summary: dict[str, Any],
     rows: list[Row],
-    boxes: dict[tuple[str, str], Box],
-    locate: Callable[[Row], Path],
+    boxes: Mapping[Key, Box],
+    examined: Examined,
+    read: Callable[[Row], bytes],
+    refused: str = "",
 ) -> None:
-    """Write the HTML page: counts, box coverage, what was set aside, and a contact sheet for each group.
+    """Write the HTML page: counts, histograms, contact sheets, leaks side by side, and what was set aside.
 
     Args:
         path: the file to write.
         summary: the content of ``dataset.json``.
         rows: the dataset.
-        boxes: (source, path) → head-shoulder box in [0, 1].
-        locate: gives a row's image file.
+        boxes: head-shoulder boxes in [0, 1].
+        examined: what was found in the dataset.
+        read: gives the bytes of a row's image file.
+        refused: why the dataset was not built, if it was not.
     """
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    sheets = {
-        group: _sheet([row for row in rows if row.split == "query" and group in row.groups], boxes, locate)
-        for group in summary["groups"]
-    }
-    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        summary=summary, splits=SPLITS, sheets=sheets, warnings=warnings(summary)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    photographer = Photographer(read, boxes)
+    page = environment.get_template("report.html.j2").render(
+        summary=summary,
+        refused=refused,
+        splits=SPLITS,
+        notes=warnings(summary),
+        per_identity=images_per_identity(rows),
+        per_camera=images_per_camera(rows),
+        trained=photographer.sheet(row for row in rows if row.split == "train" and row.sample.is_person),
+        asked={
+            group: photographer.sheet(row for row in rows if row.split == "query" and group in row.groups)
+            for group in summary["groups"]
+        },
+        copies=photographer.pairs(examined.copies),
+        closest=photographer.pairs(examined.closest),
+        shared=[
+            (pid, photographer.tile(train), photographer.tile(test))
+            for pid, (train, test) in list(examined.shared.items())[: len(summary["shared_identities"]["first"])]
+        ],
+        bits=BITS,
+        copy=COPY,
     )
     path.write_text(page + "\n", encoding="utf-8")
-
-
-def _sheet(queries: list[Row], boxes: dict[tuple[str, str], Box], locate: Callable[[Row], Path]) -> str:
-    """A JPEG in base64: one query of each of up to :data:`SHEET_PEOPLE` identities, spread over the group."""
-    first = list({row.sample.pid: row for row in reversed(queries)}.values())[::-1]
-    count = min(SHEET_PEOPLE, len(first))
-    chosen = [first[number * len(first) // count] for number in range(count)]
-    columns, lines = min(SHEET_COLUMNS, count), -(-count // SHEET_COLUMNS)
-    sheet = Image.new("RGB", (columns * (TILE[0] + GAP) + GAP, lines * (TILE[1] + GAP) + GAP), BACKGROUND)
-    for number, row in enumerate(chosen):
-        tile = _tile(load(locate(row)).data, boxes.get((row.sample.source, row.sample.raw.path)))
-        left = GAP + number % SHEET_COLUMNS * (TILE[0] + GAP) + (TILE[0] - tile.width) // 2
-        top = GAP + number // SHEET_COLUMNS * (TILE[1] + GAP) + (TILE[1] - tile.height) // 2
-        sheet.paste(tile, (left, top))
-    buffer = io.BytesIO()
-    sheet.save(buffer, "JPEG", quality=85)
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
-def _tile(data: bytes, box: Box | None) -> Image.Image:
-    with Image.open(io.BytesIO(data)) as image:
-        scale = min(TILE[0] / image.width, TILE[1] / image.height)
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        tile = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    if box:
-        corners = (
-            box[0] * (size[0] - 1),
-            box[1] * (size[1] - 1),
-            box[2] * (size[0] - 1),
-            box[3] * (size[1] - 1),
-        )
-        ImageDraw.Draw(tile).rectangle(corners, outline=BOX_COLOUR, width=2)
-    return tile

@@ -50,8 +50,15 @@ SCHEMA = pa.schema(
 def write_shard(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write rows of :data:`SCHEMA` to one Parquet file, creating its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(shard_content(rows))
+
+
+def shard_content(rows: Iterable[dict[str, Any]]) -> bytes:
+    """A Parquet file of rows of :data:`SCHEMA`; the same rows give the same bytes."""
+    sink = pa.BufferOutputStream()
     # Encoded images do not compress; the dictionary-coded label columns hardly matter beside them.
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), path, compression="none")
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), sink, compression="none")
+    return sink.getvalue().to_pybytes()
 
 
 def read_split(root: Path, split: str, columns: list[str] | None = None) -> pa.Table:

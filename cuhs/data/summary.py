@@ -1,26 +1,30 @@
 """Counting what a build has placed: the figures of ``dataset.json``, in the form of the paper's Table 1."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cuhs.data.clothing import COLOURS
-from cuhs.data.fine_grained import Row, queries_without_match
+from cuhs.data.examination import Examined, Pair
 from cuhs.data.head_shoulder_boxes import Box
+from cuhs.data.inspection import Key
 from cuhs.data.shards import SPLITS
+from cuhs.data.splits import Row
 
 Counts = dict[str, int]
 
-NAMED_QUERIES = 20
+# Of a list that is told by its length, the first so many are named.
+NAMED = 20
 
 
-def summarise(rows: list[Row], boxes: dict[tuple[str, str], Box], left_out: int) -> dict[str, Any]:
+def summarise(rows: list[Row], boxes: Mapping[Key, Box], examined: Examined, left_out: int) -> dict[str, Any]:
     """Counts of ids and images; ids leave out distractors and junk, images count them.
 
     Args:
         rows: the dataset.
-        boxes: (source, path) → head-shoulder box.
-        left_out: usable images the protocol gave no role.
+        boxes: head-shoulder boxes.
+        examined: what was found in it.
+        left_out: usable images that have no role.
     """
     groups: dict[str, list[Row]] = defaultdict(list)
     sources: dict[str, list[Row]] = defaultdict(list)
@@ -28,20 +32,21 @@ def summarise(rows: list[Row], boxes: dict[tuple[str, str], Box], left_out: int)
         sources[row.sample.source].append(row)
         for group in row.groups:
             groups[group].append(row)
-    lonely = queries_without_match(rows)
+    order = ["all", *COLOURS, *sorted(groups.keys() - {"all", *COLOURS})]
     return {
         "splits": _by_split(rows),
-        "groups": {group: _by_split(groups[group]) for group in ("all", *COLOURS) if group in groups},
+        "groups": {group: _by_split(groups[group]) for group in order if group in groups},
         "sources": {source: _by_split(held) for source, held in sorted(sources.items())},
         "colours": {colour: _count(row for row in rows if row.sample.colour == colour) for colour in COLOURS},
         "boxes": {split: _box_counts((row for row in rows if row.split == split), boxes) for split in SPLITS},
-        "cameras": {source: len({row.sample.camid for row in held}) for source, held in sorted(sources.items())},
+        "cameras": {source: _cameras(held) for source, held in sorted(sources.items())},
         "distractors": sum(row.sample.distractor for row in rows),
         "junk": sum(row.sample.junk for row in rows),
-        "queries_without_match": {
-            "count": len(lonely),
-            "first": [f"{row.sample.source}/{row.sample.raw.path}" for row in lonely[:NAMED_QUERIES]],
-        },
+        "shared_identities": _some(list(examined.shared)),
+        "near_duplicates": _some([_pair(pair) for pair in examined.copies]),
+        "closest_pairs": [_pair(pair) for pair in examined.closest],
+        "queries_without_match": _some([row.name for row in examined.without_match]),
+        "single_image_identities": _some(examined.single),
         "left_out": left_out,
     }
 
@@ -55,6 +60,19 @@ def _count(rows: Iterable[Row]) -> Counts:
     return {"ids": len({row.sample.pid for row in held if row.sample.is_person}), "images": len(held)}
 
 
-def _box_counts(rows: Iterable[Row], boxes: dict[tuple[str, str], Box]) -> Counts:
-    has_box = [(row.sample.source, row.sample.raw.path) in boxes for row in rows]
+def _box_counts(rows: Iterable[Row], boxes: Mapping[Key, Box]) -> Counts:
+    has_box = [row.key in boxes for row in rows]
     return {"annotation": sum(has_box), "none": len(has_box) - sum(has_box)}
+
+
+def _cameras(rows: Iterable[Row]) -> int:
+    """Cameras that are known by an id."""
+    return len({row.sample.camid for row in rows if row.sample.raw.camid is not None})
+
+
+def _some(items: list[Any]) -> dict[str, Any]:
+    return {"count": len(items), "first": items[:NAMED]}
+
+
+def _pair(pair: Pair) -> dict[str, Any]:
+    return {"train": pair.train.name, "test": pair.test.name, "bits": pair.bits}

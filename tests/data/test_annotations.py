@@ -1,9 +1,14 @@
+import os
 import re
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.io
 
-from cuhs.data.clothing import read_colours
+from cuhs.data.clothing import read_attributes, read_colours
 from cuhs.data.head_shoulder_boxes import fixed_box, normalise, read_boxes
 from cuhs.errors import CuhsError
 
@@ -27,7 +32,11 @@ def test_colours_are_read_by_identity_with_blanks_and_extra_columns(tmp_path: Pa
         (["pid,colour", "1,black", "2,grey"], "row 3: colour 'grey' is not one of black, white, other"),
         (["pid,colour", "1,black", "1,black"], "row 3: identity 1 has a label already"),
         (["pid,colour", "1,black", "99,white"], "row 3: identity 99 has no image in the source"),
-        (["pid,colour", "one,black"], "row 2: pid 'one' is not a number"),
+        (["pid,colour", "1,black", "0001,white"], "row 3: identity 0001 has a label already"),
+        (
+            ["pid,colour", "one,black"],
+            "row 2: identity one has no image in the source, whose identities look like 0001",
+        ),
         (["pid,colour", "1"], "row 2: a value is missing"),
     ],
 )
@@ -35,6 +44,75 @@ def test_bad_clothing_row_is_named(tmp_path: Path, lines: list[str], message: st
     with pytest.raises(CuhsError, match=rf"labels\.csv.*{re.escape(message)}") as caught:
         read_colours(csv(tmp_path, *lines), {1, 2})
     assert "\n" not in str(caught.value)
+
+
+def test_text_identities_are_labelled_by_their_text_and_numbers_with_or_without_zeros(tmp_path: Path) -> None:
+    path = csv(tmp_path, "pid,colour", "Ann Lee,black", "7,white", "train-0005,other", "000,black")
+    known = {"Ann Lee", "0007", "train-0005", "0000"}
+    assert read_colours(path, known) == {
+        "Ann Lee": "black",
+        "0007": "white",
+        "train-0005": "other",
+        "0000": "black",
+    }
+
+
+def test_a_text_identity_is_not_found_by_another_case(tmp_path: Path) -> None:
+    with pytest.raises(CuhsError, match="identity ann lee has no image in the source"):
+        read_colours(csv(tmp_path, "pid,colour", "ann lee,black"), {"Ann Lee"})
+
+
+def attributes(path: Path, **parts: dict[str, tuple[int, int]]) -> Path:
+    """A file as published: identity → (upblack, upwhite) for ``train`` and ``test``."""
+    content = {}
+    for part, people in parts.items():
+        names = np.empty((1, len(people)), dtype=object)
+        names[0, :] = list(people)
+        black, white = np.array(list(people.values()), dtype=np.uint8).reshape(-1, 2).T[:, None]
+        content[part] = {"upwhite": white, "gender": black, "upblack": black, "image_index": names}
+    scipy.io.savemat(path, {"market_attribute": content})
+    return path
+
+
+def test_published_attributes_of_both_parts_are_black_white_or_other(tmp_path: Path) -> None:
+    path = attributes(
+        tmp_path / "a.mat", train={"0002": (2, 1), "0007": (1, 2)}, test={"0001": (1, 1), "0003": (2, 1)}
+    )
+    assert read_attributes(path, "market_attribute", {1, 2, 7, 9}) == {1: "other", 2: "black", 7: "white"}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "no such annotation file"),
+        (lambda path: path.write_bytes(b"pid,colour"), "not a readable MATLAB file"),
+        (
+            lambda path: attributes(path, train={"1": (1, 1)}),
+            "not market_attribute.mat as published (no field of name test)",
+        ),
+        (lambda path: scipy.io.savemat(path, {"duke_attribute": 1}), "not market_attribute.mat as published"),
+        (lambda path: scipy.io.savemat(path, {"market_attribute": 1}), "not market_attribute.mat as published"),
+        (
+            lambda path: attributes(path, train={"5": (1, 1)}, test={"6": (2, 1)}),
+            "describes no identity of the source",
+        ),
+    ],
+)
+def test_attributes_of_another_kind_are_named(tmp_path: Path, make: Callable[[Path], object], message: str) -> None:
+    path = tmp_path / "a.mat"
+    make(path)
+    with pytest.raises(CuhsError, match=rf"a\.mat: {re.escape(message)}") as caught:
+        read_attributes(path, "market_attribute", {1, 2})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif("CUHS_REAL_DATA" not in os.environ, reason="CUHS_REAL_DATA names no folder of real data")
+def test_the_published_attributes_of_market_1501_have_their_counts() -> None:
+    path = Path(os.environ["CUHS_REAL_DATA"]) / "market1501_annotations/market_attribute.mat"
+    colours = read_attributes(path, "market_attribute", range(1, 1502))
+    assert Counter(colours.values()) == {"black": 222, "white": 436, "other": 843}
+    assert [colours[pid] for pid in (1, 2, 3, 4, 7, 10)] == ["white", "other", "black", "other", "white", "other"]
+    assert read_attributes(path, "market_attribute", {7, 0, 2000}) == {7: "white"}
 
 
 def test_missing_and_binary_label_files_are_named(tmp_path: Path) -> None:

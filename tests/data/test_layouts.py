@@ -1,12 +1,13 @@
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io
 
-from cuhs.data.layouts import cuhk03, market1501, occluded_reid, partial_reid
+from cuhs.data.layouts import cuhk03, dukemtmc, market1501, msmt17, occluded_reid, partial_reid
 from cuhs.data.layouts.listing import looks_like
-from cuhs.data.records import RawImage
+from cuhs.data.records import RawImage, Sample
 from cuhs.errors import CuhsError
 
 
@@ -42,6 +43,81 @@ def test_market_gives_roles_identities_and_cameras_and_passes_over_clutter(tmp_p
         RawImage(MARKET[0], 2, 1, "train"),
         RawImage(MARKET[1], 1, 2, "query"),
     ]
+
+
+DUKE = (
+    "bounding_box_train/0001_c2_f0046182.jpg",
+    "query/0005_c5_f0051341.jpg",
+    "bounding_box_test/0014_c8_f0044158.jpg",
+)
+
+
+def test_duke_gives_roles_identities_and_cameras(tmp_path: Path) -> None:
+    touch(tmp_path, *DUKE, "query/0005_c5s1_051341_00.jpg")
+    assert dukemtmc.read(tmp_path) == [
+        RawImage(DUKE[2], 14, 8, "gallery"),
+        RawImage(DUKE[0], 1, 2, "train"),
+        RawImage(DUKE[1], 5, 5, "query"),
+    ]
+
+
+MSMT_LISTS = {
+    "list_train.txt": "0000/0000_000_01_0303morning_0008_0.jpg 0\n0005/0005_001_15_0113noon_1234_2_ex.jpg 5\n",
+    "list_val.txt": "0000/0000_013_04_0303morning_0020_2.jpg 0\n",
+    "list_query.txt": "0005/0005_002_03_0302afternoon_0016_2.jpg 5\n",
+    "list_gallery.txt": "0005/0005_003_11_0302afternoon_0016_2.jpg 5\r\n",
+}
+
+
+def msmt(root: Path, train: str, test: str) -> Path:
+    touch(root, f"{train}/0000/0000_000_01_0303morning_0008_0.jpg", f"{test}/0005/Thumbs.db")
+    for name, lines in MSMT_LISTS.items():
+        (root / name).write_text(lines)
+    return root
+
+
+@pytest.mark.parametrize(("train", "test"), [("train", "test"), ("mask_train_v2", "mask_test_v2")])
+def test_msmt17_keeps_training_and_testing_identities_apart_and_nobody_is_a_distractor(
+    tmp_path: Path, train: str, test: str
+) -> None:
+    images = msmt17.read(msmt(tmp_path, train, test))
+    assert sorted(images, key=lambda image: image.camid) == [
+        RawImage(f"{train}/0000/0000_000_01_0303morning_0008_0.jpg", "train-0000", 1, "train"),
+        RawImage(f"{test}/0005/0005_002_03_0302afternoon_0016_2.jpg", "test-0005", 3, "query"),
+        RawImage(f"{train}/0000/0000_013_04_0303morning_0020_2.jpg", "train-0000", 4, "train"),
+        RawImage(f"{test}/0005/0005_003_11_0302afternoon_0016_2.jpg", "test-0005", 11, "gallery"),
+        RawImage(f"{train}/0005/0005_001_15_0113noon_1234_2_ex.jpg", "train-0005", 15, "train"),
+    ]
+    assert images == sorted(images)
+    assert all(image.is_person for image in images)
+    assert {Sample("msmt17", image, "other").pid for image in images} == {
+        "msmt17/train-0000",
+        "msmt17/train-0005",
+        "msmt17/test-0005",
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no list_query.txt, which the msmt17 layout expects; it holds list_gallery.txt"),
+        (b"", "list_query.txt: lists no image"),
+        (
+            b"0005/0005_002_03_0302afternoon_0016_2.jpg 5\n0005/5.jpg 5\n",
+            "list_query.txt, row 2: '0005/5.jpg 5' is not",
+        ),
+        (b"0005/0005_002_03_0302afternoon_0016_2.jpg\n", "row 1"),
+        (b"\xff\xfe0", "list_query.txt: not a text file"),
+    ],
+)
+def test_a_bad_list_of_msmt17_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
+    msmt(tmp_path, "train", "test")
+    (tmp_path / "list_query.txt").unlink()
+    if content is not None:
+        (tmp_path / "list_query.txt").write_bytes(content)
+    with pytest.raises(CuhsError, match=re.escape(message)) as caught:
+        msmt17.read(tmp_path)
+    assert str(caught.value).startswith(str(tmp_path)) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".png", ".Bmp", ".tif", ".TIFF"])
@@ -99,7 +175,7 @@ def test_classic_protocol_takes_the_first_test_set_and_view_one_queries(tmp_path
     [
         (None, "no such split file"),
         (b"not matlab at all" * 20, "not a readable MATLAB file"),
-        (b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(384), "HDF5"),
+        (b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(384), "not a readable MATLAB file"),
         (bytes(400), "not a readable MATLAB file"),
         (b"", "not a readable MATLAB file"),
         ({"other": 1}, "neither filelist"),
@@ -155,12 +231,16 @@ def test_partial_reid_queries_the_whole_body_gallery(tmp_path: Path) -> None:
 
 READERS = {
     "market1501": market1501.read,
+    "dukemtmc": dukemtmc.read,
+    "msmt17": msmt17.read,
     "cuhk03": cuhk03.read,
     "occluded_reid": occluded_reid.read,
     "partial_reid": partial_reid.read,
 }
 TREES = {
     "market1501": MARKET,
+    "dukemtmc": DUKE,
+    "msmt17": ("train/0000/0000_000_01_0303morning_0008_0.jpg", "test/0005/5.jpg", *MSMT_LISTS),
     "cuhk03": ("images_labeled/1_001_1_01.png",),
     "occluded_reid": ("occluded_body_images/001/001_01.tif", "whole_body_images/001/001_01.tif"),
     "partial_reid": tuple(f"{kind}_body_images/001_001.jpg" for kind in ("occluded", "partial", "whole")),
@@ -180,6 +260,13 @@ def test_empty_folder_names_what_was_expected(tmp_path: Path, layout: str) -> No
 
 
 @pytest.mark.parametrize("layout", READERS)
+def test_a_file_where_the_folder_should_be_is_told(tmp_path: Path, layout: str) -> None:
+    (tmp_path / "data.zip").touch()
+    with pytest.raises(CuhsError, match=f"data.zip: not a folder; the {layout} layout expects .*/"):
+        READERS[layout](tmp_path / "data.zip")
+
+
+@pytest.mark.parametrize("layout", [layout for layout in READERS if layout != "msmt17"])
 def test_folders_without_images_of_the_layout_show_an_example(tmp_path: Path, layout: str) -> None:
     touch(tmp_path, *(f"{name.partition('/')[0]}/holiday.jpg" for name in TREES[layout]))
     with pytest.raises(CuhsError, match=f"is named as in the {layout} layout, such as .*_"):

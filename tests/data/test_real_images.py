@@ -31,30 +31,62 @@ def real_sources() -> dict[str, SourceFiles]:
     }
 
 
-def test_benchmark_of_real_sources_has_the_published_counts(tmp_path: Path) -> None:
-    summary = build(name="real", protocol="benchmark", sources=real_sources(), out=tmp_path / "out")
-    assert summary["sources"]["cuhk03"] == {
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("real")
+
+
+@pytest.fixture(scope="module")
+def benchmark(folder: Path) -> dict:
+    return build(name="real", protocol="benchmark", sources=real_sources(), out=folder / "benchmark")
+
+
+@pytest.fixture(scope="module")
+def fg_reid(folder: Path) -> dict:
+    return build(name="real", protocol="fg_reid", sources=real_sources(), out=folder / "fg_reid")
+
+
+def test_benchmark_of_real_sources_has_the_published_counts(folder: Path, benchmark: dict) -> None:
+    assert benchmark["sources"]["cuhk03"] == {
         "train": {"ids": 427, "images": 4145},
         "query": {"ids": 416, "images": 832},
         "gallery": {"ids": 416, "images": 3200},
     }
-    assert summary["sources"]["partial_reid"] == {
+    assert benchmark["sources"]["partial_reid"] == {
         "train": {"ids": 0, "images": 0},
         "query": {"ids": 60, "images": 600},
         "gallery": {"ids": 60, "images": 300},
     }
-    assert sum(counted["annotation"] for counted in summary["boxes"].values()) == 6669 + 515
-    assert summary["quarantine"] == [] and summary["dropped_boxes"] == []
-    assert summary["queries_without_match"]["count"] == 0
-    assert summary["unlabelled"] == {"cuhk03": 100, "partial_reid": 0}
-    row = read_split(tmp_path / "out", "train").to_pylist()[0]
+    assert sum(counted["annotation"] for counted in benchmark["boxes"].values()) == 6669 + 515
+    assert benchmark["quarantine"] == [] and benchmark["dropped_boxes"] == []
+    assert benchmark["queries_without_match"]["count"] == 0
+    assert benchmark["unlabelled"] == {"cuhk03": 100, "partial_reid": 0}
+    row = read_split(folder / "benchmark", "train").to_pylist()[0]
     assert 0 <= row["box"][0] < row["box"][2] <= 1 and 0 <= row["box"][1] < row["box"][3] <= 1
 
 
-def test_fine_grained_groups_of_real_sources_hold_all_who_wear_the_colour(tmp_path: Path) -> None:
-    summary = build(name="real", protocol="fg_reid", sources=real_sources(), out=tmp_path / "out", other_share=0)
-    colours, groups = summary["colours"], summary["groups"]
+def test_real_people_are_no_copies_and_the_most_alike_pairs_show_errors_of_the_labels(benchmark: dict) -> None:
+    assert benchmark["near_duplicates"]["count"] == benchmark["shared_identities"]["count"] == 0
+    assert min(pair["bits"] for pair in benchmark["closest_pairs"]) == 57
+    # One person each under two identities, one of which trains and one of which tests: frames of one walk.
+    pairs = {
+        tuple(pair[side].rpartition("/")[2][:5] for side in ("train", "test")) for pair in benchmark["closest_pairs"]
+    }
+    assert pairs >= {("1_624", "1_625"), ("1_451", "1_452")}
+
+
+def test_real_fine_grained_groups_have_the_proportions_of_table_1(fg_reid: dict) -> None:
+    for group, ids, of in (("black", 837, 418), ("white", 706, 628)):
+        counts = fg_reid["groups"][group]
+        assert counts["gallery"]["ids"] / counts["query"]["ids"] == pytest.approx(ids / of, rel=0.01)
+
+
+def test_fine_grained_groups_of_real_sources_hold_all_who_wear_the_colour(fg_reid: dict, benchmark: dict) -> None:
+    groups, worn = fg_reid["groups"], benchmark["colours"]
     for colour in ("black", "white"):
-        assert groups[colour]["train"]["ids"] + groups[colour]["query"]["ids"] == colours[colour]["ids"]
-    assert groups["all"]["query"]["ids"] == groups["black"]["query"]["ids"] + groups["white"]["query"]["ids"]
-    assert summary["queries_without_match"]["count"] == 0
+        wearing = fg_reid["colours"][colour]
+        assert wearing == worn[colour]
+        # A person in other clothes joins for three or four of the group.
+        people = groups[colour]["train"]["ids"] + groups[colour]["query"]["ids"]
+        assert people == pytest.approx(1.3 * wearing["ids"], abs=2)
+    assert fg_reid["queries_without_match"]["count"] == 0

@@ -40,6 +40,7 @@ def workspace(folder: Path, **data: object) -> Path:
         "train": {},
         "compute": {},
         "evaluate": {},
+        "tune": {},
         "tracking": {},
     }
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
@@ -82,6 +83,8 @@ def test_stage_builds_what_params_say_and_prints_the_counts(tmp_path: Path) -> N
         ({"test_share": 0.0}, "data.test_share"),
         ({"raw": "elsewhere"}, "elsewhere/cuhk: no such folder"),
         ({"protocol": "market"}, "data.protocol"),
+        ({"identities": "labels/people.csv"}, "raw/labels/people.csv: no such annotation file"),
+        ({"allow": ["everything"]}, "data.allow.0"),
     ],
 )
 def test_a_wrong_parameter_is_one_line_and_exit_code_2(tmp_path: Path, data: dict, message: str) -> None:

@@ -1,6 +1,7 @@
 """Parameters: whatever cannot be run is one line that names the key, before anything starts."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_a_value_of_the_wrong_type_is_named_and_shown(defaults: dict[str, Any], 
         ("network.backbone", "resnet101", "'resnet18', 'resnet34', 'resnet50' or 'mobilenet_v2'"),
         ("network.channels", 0, "greater than or equal to 1"),
         ("data.protocol", "fine_grained", "'benchmark', 'fg_reid' or 'fg_reid_v2'"),
-        ("data.sources.cuhk03.layout", "cuhk", "'market1501', 'cuhk03', 'occluded_reid' or 'partial_reid'"),
+        ("data.sources.cuhk03.layout", "cuhk", "'market1501', 'dukemtmc', 'msmt17', 'cuhk03', "),
         ("data.test_share", -0.1, "greater than or equal to 0"),
         ("compute.workers", 0, "greater than or equal to 1"),
     ],
@@ -195,3 +196,45 @@ def test_broken_yaml_is_one_line_with_file_and_position(
     assert message.startswith(f"{file}: not valid YAML (")
     assert "line " in message
     assert "\n" not in message
+
+
+# Values of a search
+
+
+def test_values_are_put_in_by_key(defaults: dict[str, Any]) -> None:
+    changed_params = params.with_values(params.parse(defaults), {"train.eta_1": 0.25, "network.streams.in.top_k": 3})
+    assert changed_params.train.eta_1 == 0.25
+    assert changed_params.network.streams["in"].top_k == 3
+    assert changed_params.train.eta_2 == params.parse(defaults).train.eta_2
+
+
+@pytest.mark.parametrize("key", ["train.eta_3", "network.streams.parts.top_k", "train.eta_1.low", "eta_1"])
+def test_a_searched_key_that_does_not_exist_is_named(defaults: dict[str, Any], key: str) -> None:
+    with pytest.raises(CuhsError, match=rf"tune\.space\.{re.escape(key)}: params\.yaml has no such key"):
+        params.with_values(params.parse(defaults), {key: 1})
+
+
+def test_a_searched_value_that_is_impossible_is_named(defaults: dict[str, Any]) -> None:
+    with pytest.raises(CuhsError, match=r"tune\.space: train\.eta_1: .*greater than or equal to 0, got -1"):
+        params.with_values(params.parse(defaults), {"train.eta_1": -1})
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ({"uniform": [3, 1]}, r"`uniform` needs \[low, high\], got \[3, 1\]"),
+        ({"integers": [1]}, r"`integers` needs \[low, high\]"),
+        ({}, "give one of choice, uniform, loguniform, integers"),
+        ({"choice": []}, "give one of choice"),
+        ({"choice": [1], "uniform": [0, 1]}, "give one of choice"),
+    ],
+)
+def test_a_range_that_is_none_is_an_error(defaults: dict[str, Any], space: dict[str, Any], said: str) -> None:
+    with pytest.raises(CuhsError, match=said):
+        params.parse({**defaults, "tune": {**defaults["tune"], "space": {"train.eta_1": space}}})
+
+
+def test_a_grid_needs_choices(defaults: dict[str, Any]) -> None:
+    tune = {**defaults["tune"], "search": "grid", "space": {"train.eta_1": {"uniform": [0, 1]}}}
+    with pytest.raises(CuhsError, match="a grid needs `choice`, not `uniform`"):
+        params.parse({**defaults, "tune": tune})

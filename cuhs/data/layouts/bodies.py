@@ -7,7 +7,7 @@ published protocol holds for all identities: occluded and partial images query t
 import re
 from pathlib import Path
 
-from cuhs.data.layouts.listing import named_images, nothing_found, require_folders
+from cuhs.data.layouts.listing import entries, named_images, nothing_found, require_folders
 from cuhs.data.records import RawImage
 
 WHOLE = "whole_body_images"
@@ -27,8 +27,7 @@ def read_bodies(root: Path, layout: str, query_folders: tuple[str, ...]) -> list
     require_folders(root, layout, folders)
     images = []
     for folder in folders:
-        inner = sorted(path for path in (root / folder).iterdir() if path.is_dir())
-        for holder in (root / folder, *inner):
+        for holder in (root / folder, *entries(root / folder)[0]):
             for path, match in named_images(root, holder, NAME):
                 if folder == WHOLE:
                     images.append(RawImage(path, int(match[1]), 1, "gallery"))

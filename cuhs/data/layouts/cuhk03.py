@@ -1,13 +1,15 @@
-"""CUHK03 (Li et al., CVPR 2014) as extracted image folders, with either published split."""
+"""CUHK03 (Li et al., CVPR 2014), as released or as extracted image folders, with either published split."""
 
 import re
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePosixPath
+from typing import Any
 
+import h5py
 import numpy as np
-import scipy.io
 
-from cuhs.data.layouts.listing import named_images, nothing_found, require_folders
+from cuhs.data.layouts import cuhk03_mat, matlab
+from cuhs.data.layouts.cuhk03_mat import Boxes
+from cuhs.data.layouts.listing import entries, nothing_found, require_folders
 from cuhs.data.records import RawImage, Split
 from cuhs.errors import CuhsError
 
@@ -18,31 +20,34 @@ PAIR_SIZES = (843, 440, 77, 58, 49)
 NAME = re.compile(r"([1-5])_(\d{3})_([12])_(\d{2})")
 
 
-def read(
-    root: Path, images: Literal["labeled", "detected"] = "labeled", split_file: Path | None = None
-) -> list[RawImage]:
+def read(root: Path, images: Boxes = "labeled", split_file: Path | None = None) -> list[RawImage]:
     """Images of ``images_labeled`` or ``images_detected``, sorted by path.
 
-    pid numbers identities through all pairs (see :data:`PAIR_SIZES`); camid is ``2 * (pair - 1) + view``.
+    Where ``root`` has no such folder but ``cuhk-03.mat``, they are the images in that file, under the paths
+    that the usual extraction gives them. pid numbers identities through all pairs (see :data:`PAIR_SIZES`);
+    camid is ``2 * (pair - 1) + view``.
 
     Args:
-        root: the folder that holds ``images_labeled`` or ``images_detected``.
+        root: the folder that holds ``images_labeled`` or ``images_detected``, or ``cuhk-03.mat``.
         images: boxes drawn by hand or found by a detector.
         split_file: ``cuhk03_new_protocol_config_*.mat`` of CUHK03-NP (Zhong et al., CVPR 2017), or a MATLAB
-            file (version 7 or older) with the classic protocol's ``testsets``, whose first split is taken:
-            test identities' view 1 is query and view 2 gallery, the others train. None leaves roles open.
+            file with the classic protocol's ``testsets``, such as ``cuhk-03.mat``, whose first split is
+            taken: test identities' view 1 is query and view 2 gallery, the others train. None leaves roles
+            open.
 
     Raises:
         CuhsError: the folder is missing or holds no image of this layout, or the split file is missing,
             unreadable, or does not cover the images.
     """
     folder = f"images_{images}"
-    require_folders(root, "cuhk03", (folder,))
-    found = [
-        (path, match)
-        for path, match in named_images(root, root / folder, NAME)
-        if 1 <= int(match[2]) <= PAIR_SIZES[int(match[1]) - 1]
-    ]
+    mat = original(root, images)
+    if mat:
+        paths = cuhk03_mat.paths(mat, images)
+    else:
+        require_folders(root, "cuhk03", (folder,))
+        paths = [f"{folder}/{file.name}" for file in entries(root / folder)[1]]
+    named = ((path, NAME.fullmatch(PurePosixPath(path).stem)) for path in paths)
+    found = [(path, match) for path, match in named if match and 1 <= int(match[2]) <= PAIR_SIZES[int(match[1]) - 1]]
     if not found:
         raise nothing_found(root, "cuhk03", (folder,), "1_001_1_01.png")
     roles = _roles(split_file, [match for _, match in found]) if split_file else {}
@@ -52,20 +57,41 @@ def read(
     )
 
 
+def original(root: Path, images: Boxes) -> Path | None:
+    """``cuhk-03.mat`` where ``root`` holds it and no folder of these images."""
+    mat = root / cuhk03_mat.FILE
+    return mat if not (root / f"images_{images}").is_dir() and mat.is_file() else None
+
+
 def _pid(match: re.Match[str]) -> int:
     return sum(PAIR_SIZES[: int(match[1]) - 1]) + int(match[2])
 
 
 def _roles(path: Path, names: list[re.Match[str]]) -> dict[str, Split]:
     """The role of every name (without extension) by the split file at ``path``."""
-    mat = _load(path)
+    if h5py.is_hdf5(path):
+        return _classic(cuhk03_mat.first_test_set(path), path, names)
+    mat = matlab.load(path, "split file")
     if "filelist" in mat:
-        roles = _new_protocol(mat, path)
-    elif "testsets" in mat:
-        test = _first_test_set(mat, path)
-        roles = {name[0]: _classic_role(name, test) for name in names}
-    else:
-        raise CuhsError(f"{path}: neither filelist (CUHK03-NP) nor testsets (classic protocol) is in it")
+        return _new_protocol(mat, path, names)
+    if "testsets" in mat:
+        sets = mat["testsets"]
+        return _classic(np.ravel(sets)[0] if sets.dtype == object and sets.size else sets, path, names)
+    raise CuhsError(f"{path}: neither filelist (CUHK03-NP) nor testsets (classic protocol) is in it")
+
+
+def _new_protocol(mat: dict[str, Any], path: Path, names: list[re.Match[str]]) -> dict[str, Split]:
+    # The file lists .png; extractions also come as .jpg, so names are compared without the extension.
+    listed = [str(np.ravel(cell)[0]).rpartition(".")[0] for cell in np.ravel(mat["filelist"])]
+    roles: dict[str, Split] = {}
+    keys: dict[str, Split] = {"train_idx": "train", "query_idx": "query", "gallery_idx": "gallery"}
+    for key, split in keys.items():
+        if key not in mat:
+            raise CuhsError(f"{path}: has filelist but no {key}; it is not a CUHK03-NP split")
+        for index in np.ravel(mat[key]).astype(int):
+            if not 1 <= index <= len(listed):
+                raise CuhsError(f"{path}: {key} has {index}, but filelist has {len(listed)} names")
+            roles[listed[index - 1]] = split
     unlisted = [name[0] for name in names if name[0] not in roles]
     if unlisted:
         raise CuhsError(
@@ -75,44 +101,14 @@ def _roles(path: Path, names: list[re.Match[str]]) -> dict[str, Split]:
     return roles
 
 
-def _load(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise CuhsError(f"{path}: no such split file")
-    try:
-        return scipy.io.loadmat(path, appendmat=False)
-    except NotImplementedError as error:
-        raise CuhsError(
-            f"{path}: MATLAB 7.3 (HDF5) is not read; save its testsets with `save -v7`, or take the CUHK03-NP split"
-        ) from error
-    except Exception as error:  # scipy's readers raise whatever a broken file leads them to
-        reason = " ".join(str(error).split())
-        raise CuhsError(f"{path}: not a readable MATLAB file ({reason}); copy it again") from error
-
-
-def _new_protocol(mat: dict[str, Any], path: Path) -> dict[str, Split]:
-    # The file lists .png; extractions also come as .jpg, so names are compared without the extension.
-    names = [str(np.ravel(cell)[0]).rpartition(".")[0] for cell in np.ravel(mat["filelist"])]
-    roles: dict[str, Split] = {}
-    keys: dict[str, Split] = {"train_idx": "train", "query_idx": "query", "gallery_idx": "gallery"}
-    for key, split in keys.items():
-        if key not in mat:
-            raise CuhsError(f"{path}: has filelist but no {key}; it is not a CUHK03-NP split")
-        for index in np.ravel(mat[key]).astype(int):
-            if not 1 <= index <= len(names):
-                raise CuhsError(f"{path}: {key} has {index}, but filelist has {len(names)} names")
-            roles[names[index - 1]] = split
-    return roles
-
-
-def _first_test_set(mat: dict[str, Any], path: Path) -> set[tuple[int, int]]:
-    sets = mat["testsets"]
-    rows = np.asarray(np.ravel(sets)[0]) if sets.dtype == object and sets.size else np.asarray(sets)
+def _classic(rows: np.ndarray, path: Path, names: list[re.Match[str]]) -> dict[str, Split]:
     if rows.ndim != 2 or rows.shape[1] != 2 or rows.shape[0] == 0:
         raise CuhsError(f"{path}: testsets must hold tables of two columns, pair and identity")
-    return {(int(pair), int(identity)) for pair, identity in rows}
+    test = {(int(pair), int(identity)) for pair, identity in rows}
 
+    def role(name: re.Match[str]) -> Split:
+        if (int(name[1]), int(name[2])) not in test:
+            return "train"
+        return "query" if name[3] == "1" else "gallery"
 
-def _classic_role(name: re.Match[str], test: set[tuple[int, int]]) -> Split:
-    if (int(name[1]), int(name[2])) not in test:
-        return "train"
-    return "query" if name[3] == "1" else "gallery"
+    return {name[0]: role(name) for name in names}

@@ -1,12 +1,10 @@
-"""Market-1501 (Zheng et al., ICCV 2015) and the datasets released in its form."""
+"""Market-1501 (Zheng et al., ICCV 2015) and the datasets released under its names."""
 
 import re
 from pathlib import Path
 
-from cuhs.data.layouts.listing import named_images, nothing_found, require_folders
-from cuhs.data.records import RawImage, Split
-
-FOLDERS: dict[str, Split] = {"bounding_box_train": "train", "bounding_box_test": "gallery", "query": "query"}
+from cuhs.data.layouts.market_form import read_folders
+from cuhs.data.records import RawImage
 
 # Identity, camera and sequence, frame, box; some copies carry the extension twice.
 NAME = re.compile(r"(-1|\d+)_c(\d+)s\d+_\d+_\d+(?:\.jpg)?")
@@ -20,12 +18,4 @@ def read(root: Path) -> list[RawImage]:
     Raises:
         CuhsError: ``root`` or one of the folders is missing, or no image has a name of this layout.
     """
-    require_folders(root, "market1501", tuple(FOLDERS))
-    images = [
-        RawImage(path, int(match[1]), int(match[2]), split)
-        for folder, split in FOLDERS.items()
-        for path, match in named_images(root, root / folder, NAME)
-    ]
-    if not images:
-        raise nothing_found(root, "market1501", tuple(FOLDERS), "0002_c1s1_000451_03.jpg")
-    return sorted(images)
+    return read_folders(root, "market1501", NAME, "0002_c1s1_000451_03.jpg")

@@ -1,0 +1,157 @@
+"""What the colours of a person's upper body look like, measured so that cameras can be compared.
+
+Two steps, so that the first can be done while images are decoded: :func:`torso_features` of each image alone, and
+:func:`describe` of the people of a source, which first takes every camera's own exposure and colour cast out.
+"""
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from cuhs.data.head_shoulder_boxes import Box
+
+Pid = TypeVar("Pid", bound=Hashable)
+
+# Where an image has no head-shoulder box: the median of the boxes annotated in CUHK03.
+USUAL_BOX: Box = (0.11, 0.0, 0.90, 0.285)
+
+# Sampled points: of the torso, from the shoulders to the waist in heights of the box and as wide as the box, and
+# of the whole crop, for what is dark, bright and grey to the camera.
+TORSO = (18, 12)
+BELOW, DOWN_TO = 0.75, 1.9
+CROP = (16, 8)
+
+# A camera's reference leans towards that of the whole source as if it had this many images more.
+PRIOR_IMAGES = 10
+
+# The histogram: lightness, in shares of the camera's range, by tint (grey, and six hues).
+LIGHTNESS = np.array([0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.19, 0.24, 0.3, 0.37, 0.45, 0.53, 0.62, 0.72, 0.85, 1.0])
+HUES = 6
+# A chroma (Lab) of this much is more tint than grey: JPEG's noise on grey cloth stays under it.
+CHROMA = 3.0
+
+_QUANTILES = (5, 15, 30, 50, 70, 85, 95)
+
+
+def torso_features(pixels: np.ndarray, box: Box | None) -> np.ndarray:
+    """Colours at fixed places of the torso and of the crop.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        box: the head-shoulder box, x1 y1 x2 y2 in [0, 1], or None for :data:`USUAL_BOX`.
+
+    Returns:
+        (1032,) uint8: RGB at 18×12 points under the head and at 16×8 points of the whole crop, row by row.
+    """
+    x1, y1, x2, y2 = box or USUAL_BOX
+    height = y2 - y1
+    torso = _sampled(pixels, (x1, y1 + BELOW * height, x2, y1 + DOWN_TO * height), TORSO)
+    return np.concatenate([torso.ravel(), _sampled(pixels, (0, 0, 1, 1), CROP).ravel()])
+
+
+def _sampled(pixels: np.ndarray, region: Box, points: tuple[int, int]) -> np.ndarray:
+    rows, columns = (
+        ((low + (np.arange(count) + 0.5) / count * (high - low)) * size).astype(int).clip(0, size - 1)
+        for low, high, count, size in zip(region[1::-1], region[:1:-1], points, pixels.shape[:2], strict=True)
+    )
+    return pixels[rows[:, None], columns]
+
+
+def describe(
+    features: np.ndarray, pids: Sequence[Pid], camids: Sequence[Hashable]
+) -> tuple[list[Pid], np.ndarray]:
+    """What each person's upper body looks like over all images.
+
+    Args:
+        features: (N, 1032) uint8 of :func:`torso_features`, the images of one source.
+        pids: the identity of each.
+        camids: the camera of each.
+
+    Returns:
+        The identities in order of appearance, and (I, D) float64: for every identity the mean, largest and
+        smallest value over its cameras of each measure's mean over the camera's images. Measures are the roots
+        of a histogram of the torso's lightness and tint, and quantiles of lightness and chroma; lightness is in
+        shares of the camera's range from dark to bright, and what is grey on average to the camera is grey.
+    """
+    measures = _measures(features, camids)
+    rows: dict[Pid, dict[Hashable, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for row, (pid, camid) in enumerate(zip(pids, camids, strict=True)):
+        rows[pid][camid].append(row)
+    people = []
+    for cameras in rows.values():
+        views = np.array([measures[images].mean(axis=0) for images in cameras.values()])
+        people.append(np.concatenate([views.mean(axis=0), views.max(axis=0), views.min(axis=0)]))
+    return list(rows), np.array(people)
+
+
+def _measures(features: np.ndarray, camids: Sequence[Hashable]) -> np.ndarray:
+    """(N, M) float64: the histogram and the quantiles of each image."""
+    count = TORSO[0] * TORSO[1] * 3
+    references = _references(_lab(features[:, count:].reshape(len(features), -1, 3)), camids)
+    # (N, 18, 12, 3)
+    lab = _lab(features[:, :count].reshape(len(features), *TORSO, 3))
+    dark, bright, cast = references[:, 0], references[:, 1], references[:, 2:]
+    light = (lab[..., 0] - dark[:, None, None]) / np.maximum(bright - dark, 10)[:, None, None]
+    a, b = np.moveaxis(lab[..., 1:] - cast[:, None, None], -1, 0)
+    return np.concatenate([np.sqrt(_histogram(light, a, b) + 1e-6), _quantiles(light, a, b)], axis=1)
+
+
+def _references(crops: np.ndarray, camids: Sequence[Hashable]) -> np.ndarray:
+    """(N, 4): what is dark and bright (L) and grey (a, b) to the camera of each image.
+
+    It is taken from all that the crops show, and not from torsos alone: where everyone wears white, a camera that
+    made the torsos its measure would find nobody in white.
+    """
+    dark, bright = np.percentile(crops[..., 0], (5, 95), axis=1)
+    images = np.column_stack([dark, bright, np.median(crops[..., 1:], axis=1)])
+    of_source = np.median(images, axis=0)
+    _, cameras = np.unique([str(camid) for camid in camids], return_inverse=True)
+    of_cameras = []
+    for camera in range(cameras.max() + 1):
+        own = images[cameras == camera]
+        share = len(own) / (len(own) + PRIOR_IMAGES)
+        of_cameras.append(share * np.median(own, axis=0) + (1 - share) * of_source)
+    return np.array(of_cameras)[cameras]
+
+
+def _histogram(light: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(N, 16 · 7): shares of the points in bins of lightness by tint, with linear weights between bins."""
+    position = np.interp(light, LIGHTNESS, np.arange(len(LIGHTNESS)))
+    lightness = _near(position[..., None] - np.arange(len(LIGHTNESS)))
+    grey = np.exp(-(a**2 + b**2) / CHROMA**2)[..., None]
+    turn = (np.arctan2(b, a) / (2 * np.pi))[..., None] * HUES - np.arange(HUES)
+    tint = np.concatenate([grey, (1 - grey) * _near((turn + HUES / 2) % HUES - HUES / 2)], axis=-1)
+    return np.einsum("nyxl,nyxt->nlt", lightness, tint, optimize=True).reshape(len(light), -1) / light[0].size
+
+
+def _near(distance: np.ndarray) -> np.ndarray:
+    return (1 - np.abs(distance)).clip(min=0)
+
+
+def _quantiles(light: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(N, 66): quantiles of lightness and chroma, of the torso and its middle, and the middle row by row."""
+    chroma = np.hypot(a, b)
+    middle = np.s_[:, :, TORSO[1] // 4 : -TORSO[1] // 4]
+    parts = [
+        np.percentile(values.reshape(len(light), -1), _QUANTILES, axis=1).T
+        for values in (light, light[middle], chroma, chroma[middle])
+    ]
+    tint = [np.median(values[middle].reshape(len(light), -1), axis=1)[:, None] for values in (a, b)]
+    return np.concatenate([*parts, *tint, np.median(light[middle], 2), np.median(chroma[middle], 2)], axis=1)
+
+
+def _lab(rgb: np.ndarray) -> np.ndarray:
+    """uint8 sRGB (..., 3) to CIELAB under D65 (..., 3) float32 (IEC 61966-2-1, CIE 15)."""
+    xyz = _LINEAR[rgb] @ _TO_XYZ.T
+    root = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    x, y, z = np.moveaxis(root, -1, 0)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+_STEPS = np.arange(256, dtype=np.float32) / 255
+_LINEAR = np.where(_STEPS <= 0.04045, _STEPS / 12.92, ((_STEPS + 0.055) / 1.055) ** 2.4).astype(np.float32)
+_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+# White is (1, 1, 1).
+_TO_XYZ = (_XYZ / _XYZ.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -1,0 +1,83 @@
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import keypointrcnn_resnet50_fpn
+
+from cuhs.data import keypoint_detector
+from cuhs.data.keypoint_detector import keypoint_boxes, keypoint_rcnn
+from cuhs.data.keypoints import coco_box
+from cuhs.errors import CuhsError
+
+IMAGE = np.full((40, 20, 3), 128, dtype=np.uint8)
+
+
+class Finds(nn.Module):
+    """A model that finds the same people in every image."""
+
+    def __init__(self, scores: list[float], points: np.ndarray, logits: list[float]) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.scores, self.points, self.logits = scores, points, logits
+        self.seen: list[Tensor] = []
+
+    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        self.seen += images
+        return [
+            {
+                "scores": torch.tensor(self.scores),
+                "keypoints": torch.from_numpy(self.points).float(),
+                "keypoints_scores": torch.tensor([self.logits] * len(self.scores)),
+            }
+            for _ in images
+        ]
+
+
+def people() -> np.ndarray:
+    points = np.zeros((2, 17, 3))
+    points[..., 2] = 1
+    points[:, :5, :2], points[:, 5, :2], points[:, 6, :2] = (10, 10), (15, 20), (5, 20)
+    points[1, 5:7, 1] = 30
+    return points
+
+
+def test_the_surest_person_gives_the_box() -> None:
+    model = Finds([0.9, 0.8], people(), [1.0] * 17)
+    assert list(keypoint_boxes([IMAGE, IMAGE], model)) == [pytest.approx(coco_box(people()[0]))] * 2
+    assert model.seen[0].shape == (3, 40, 20) and model.seen[0].max() == pytest.approx(128 / 255)
+
+
+def test_nobody_a_doubtful_person_and_missing_shoulders_give_no_box() -> None:
+    assert list(keypoint_boxes([IMAGE], Finds([], people()[:0], []))) == [None]
+    assert list(keypoint_boxes([IMAGE], Finds([0.4, 0.3], people(), [1.0] * 17))) == [None]
+    assert list(keypoint_boxes([IMAGE], Finds([0.9, 0.3], people(), [1.0] * 5 + [-1.0] + [1.0] * 11))) == [None]
+
+
+def test_torchvision_s_model_answers_in_the_form_that_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = keypointrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, min_size=64, max_size=96, box_score_thresh=0.0, box_detections_per_img=3
+    ).eval()
+    found = []
+    monkeypatch.setattr(keypoint_detector, "PERSON", 0.0)
+    monkeypatch.setattr(keypoint_detector, "coco_box", lambda points: found.append(points))
+    assert list(keypoint_boxes([IMAGE], model)) == [None]
+    assert found[0].shape == (17, 3) and set(found[0][:, 2]) <= {0, 1}
+
+
+def test_weights_that_cannot_be_had_are_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(**_: object) -> nn.Module:
+        raise URLError("no route")
+
+    (tmp_path / "w.pth").write_bytes(b"no weights")
+    with pytest.raises(CuhsError, match=r"w\.pth: not weights of Keypoint R-CNN") as caught:
+        keypoint_rcnn(str(tmp_path / "w.pth"))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CuhsError, match=r"gone\.pth: no such file of weights"):
+        keypoint_rcnn(str(tmp_path / "gone.pth"))
+    monkeypatch.setattr(keypoint_detector, "keypointrcnn_resnet50_fpn", offline)
+    with pytest.raises(CuhsError, match=r"cannot be downloaded \(.*no route.*\); name a file of them"):
+        keypoint_rcnn("coco")
