@@ -44,6 +44,7 @@ class Source(Config):
     pattern: str | None = None
     clothing: Path | None = None
     boxes: Path | None = None
+    keypoints: Path | None = None
 
 
 class GalleryShare(Config):

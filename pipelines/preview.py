@@ -52,7 +52,7 @@ def _examples(source: str, files: SourceFiles, listed: Listed) -> Table:
             "–" if image.camid is None else sample.camid,
             image.split or "drawn",
             sample.colour,
-            "yes" if image.path in listed.boxes.by_path else "no",
+            listed.boxes.origin(image.path) if image.path in listed.boxes.by_path else "no",
         )
         table.add_row(*(Text(text, overflow="fold") for text in texts))
     return table

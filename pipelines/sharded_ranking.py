@@ -16,7 +16,7 @@ from cuhs.evaluation.counting import Matches
 from cuhs.evaluation.groups import ALL, Features
 from cuhs.evaluation.ranking import Ranking
 from cuhs.evaluation.sharding import Shard, count_rows, find_matches
-from pipelines import feature_files
+from pipelines import cli, feature_files
 from pipelines.console import console, progress
 from pipelines.ray_training import start_ray
 
@@ -107,3 +107,7 @@ def _results(tasks: list[Any], what: str) -> Iterator[Any]:
                     raise error.cause from error
                 raise
             bar.advance(shown)
+
+
+if __name__ == "__main__":
+    cli.run(main)

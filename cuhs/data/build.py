@@ -92,13 +92,14 @@ def build(
                 "unlabelled": {source: part.unlabelled for source, part in listed.items()},
                 "quarantine": checked.quarantine,
                 "dropped_boxes": checked.dropped_boxes,
+                "unusual_boxes": checked.unusual_boxes,
                 "shards": [],
             }
             if refused := examined.refused(allow):
                 page = scratch.folder / "dataset.html"
                 write_page(page, summary, rows, checked.boxes, examined, read, refused)
                 raise CuhsError(f"{refused} (pictures: {page})")
-            shards = plan(rows, checked.findings, checked.boxes, sources)
+            shards = plan(rows, checked.findings, checked.boxes, checked.origins, sources)
             summary["shards"] = _fill(shards, scratch, mapper, progress)
             summary["version"] = _version(summary["shards"])
             finished = scratch.arrange({shard.file: shard.key for shard in shards})

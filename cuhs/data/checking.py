@@ -4,6 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
+from cuhs.data.box_check import implausible
 from cuhs.data.head_shoulder_boxes import Box, normalise
 from cuhs.data.inspection import BATCH, Batch, Finding, Key, inspect
 from cuhs.data.parallel import Mapper
@@ -25,6 +28,8 @@ class Checked:
         boxes: head-shoulder boxes in [0, 1].
         quarantine: ``source``, ``path`` and ``reason`` of each file that is not used.
         dropped_boxes: ``source``, ``file`` and ``reason`` of each annotation that is not used.
+        origins: where each box comes from.
+        unusual_boxes: ``source``, ``file`` and ``reason`` of boxes that are used but unlike their source's others.
     """
 
     samples: list[Sample]
@@ -32,6 +37,8 @@ class Checked:
     boxes: dict[Key, Box]
     quarantine: list[dict[str, str]]
     dropped_boxes: list[dict[str, str]]
+    origins: dict[Key, str]
+    unusual_boxes: list[dict[str, str]]
 
 
 def check(
@@ -53,7 +60,7 @@ def check(
     Raises:
         CuhsError: no image is usable.
     """
-    checked = Checked([], {}, {}, [], [])
+    checked = Checked([], {}, {}, [], [], {}, [])
     for source, part in listed.items():
         checked.quarantine.extend(
             {"source": source, "path": path, "reason": "the name does not follow the layout"} for path in part.strays
@@ -69,6 +76,7 @@ def check(
             box = normalise(part.boxes.by_path[image.path], finding.width, finding.height)
             if box:
                 checked.boxes[key] = box
+                checked.origins[key] = part.boxes.origin(image.path)
             else:
                 reason = f"outside the image of {finding.width}×{finding.height} pixels"
                 checked.dropped_boxes.append({"source": source, "file": image.path, "reason": reason})
@@ -77,10 +85,17 @@ def check(
             {"source": source, "file": file, "reason": "names no image of the source"}
             for file in part.boxes.unmatched
         )
+        checked.unusual_boxes.extend(_unusual(source, checked.boxes))
     if not checked.samples:
         first = checked.quarantine[0]
         raise CuhsError(f"no usable image; the first bad one is {first['source']}/{first['path']}: {first['reason']}")
     return checked
+
+
+def _unusual(source: str, boxes: Mapping[Key, Box]) -> list[dict[str, str]]:
+    keys = sorted(key for key in boxes if key[0] == source)
+    reasons = implausible(np.array([boxes[key] for key in keys]))
+    return [{"source": source, "file": keys[row][1], "reason": reason} for row, reason in reasons.items()]
 
 
 def _inspected(

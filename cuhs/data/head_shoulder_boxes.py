@@ -14,15 +14,29 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class PixelBoxes:
-    """The boxes of a source as its annotation file gives them.
+    """The boxes of a source as its annotation files give them.
 
     Attributes:
         by_path: image path relative to the source's folder → x1 y1 x2 y2 in pixels of the upright image.
         unmatched: values of ``file`` that name no image of the source.
+        estimated: the paths whose boxes follow from key points; the others' are annotated.
     """
 
     by_path: dict[str, Box] = field(default_factory=dict)
     unmatched: list[str] = field(default_factory=list)
+    estimated: frozenset[str] = frozenset()
+
+    def origin(self, path: str) -> str:
+        """``annotation`` or ``keypoints``, of an image that has a box."""
+        return "keypoints" if path in self.estimated else "annotation"
+
+    def with_estimates(self, estimates: "PixelBoxes") -> "PixelBoxes":
+        """These boxes, and boxes from key points for the images that have none here."""
+        return PixelBoxes(
+            {**estimates.by_path, **self.by_path},
+            self.unmatched + estimates.unmatched,
+            frozenset(estimates.by_path.keys() - self.by_path.keys()),
+        )
 
 
 def fixed_box() -> Box:

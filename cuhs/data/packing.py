@@ -27,11 +27,13 @@ class Item:
         row: the sample and its role.
         finding: what inspecting its image showed.
         box: its head-shoulder box in [0, 1], or None.
+        box_origin: ``annotation`` or ``keypoints``, or None.
     """
 
     row: Row
     finding: Finding
     box: Box | None
+    box_origin: str | None
 
     def labels(self) -> dict[str, Any]:
         """All columns but the image."""
@@ -42,7 +44,7 @@ class Item:
             "source": sample.source,
             "colour": sample.colour,
             "box": self.box,
-            "box_origin": "annotation" if self.box else None,
+            "box_origin": self.box_origin,
             "path": sample.raw.path,
             "groups": list(self.row.groups),
             "junk": sample.junk,
@@ -55,25 +57,22 @@ class Shard:
 
     Attributes:
         file: ``SPLIT/SOURCE-00000.parquet``.
+        key: the same for shards of the same content, whatever they are called.
         files: where its source lies, as an absolute path.
         items: its rows.
     """
 
     file: str
+    key: str
     files: SourceFiles
     items: list[Item]
-
-    @property
-    def key(self) -> str:
-        """The same for shards of the same content, whatever they are called."""
-        content = [(item.labels(), item.finding.digest) for item in self.items]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def plan(
     rows: list[Row],
     findings: Mapping[Key, Finding],
     boxes: Mapping[Key, Box],
+    origins: Mapping[Key, str],
     sources: Mapping[str, SourceFiles],
 ) -> list[Shard]:
     """Cut each source's part of each split into shards of :data:`SHARD_ROWS` rows or :data:`SHARD_BYTES`.
@@ -84,16 +83,19 @@ def plan(
         rows: the dataset.
         findings: of each row's image.
         boxes: head-shoulder boxes in [0, 1].
+        origins: where each box comes from.
         sources: the sources by name, as absolute paths.
     """
     parts: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         parts[row.split, row.sample.source].append(row)
     return [
-        Shard(f"{split}/{source}-{number:05d}.parquet", sources[source], items)
+        Shard(f"{split}/{source}-{number:05d}.parquet", _key(items), sources[source], items)
         for split, source in sorted(parts, key=lambda part: (SPLITS.index(part[0]), part[1]))
         for number, items in enumerate(
-            _cut(Item(row, findings[row.key], boxes.get(row.key)) for row in parts[split, source])
+            _cut(
+                Item(row, findings[row.key], boxes.get(row.key), origins.get(row.key)) for row in parts[split, source]
+            )
         )
     ]
 
@@ -109,6 +111,11 @@ def _cut(items: Iterable[Item]) -> Iterator[list[Item]]:
             shard, size = [], 0
     if shard:
         yield shard
+
+
+def _key(items: list[Item]) -> str:
+    content = [(item.labels(), item.finding.digest) for item in items]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def pack(shard: Shard) -> bytes:

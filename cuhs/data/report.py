@@ -51,6 +51,12 @@ def warnings(summary: dict[str, Any]) -> list[str]:
     if summary["dropped_boxes"]:
         first = summary["dropped_boxes"][0]
         lines.append(f"{len(summary['dropped_boxes'])} boxes dropped, the first {first['file']}: {first['reason']}")
+    if summary["unusual_boxes"]:
+        first = summary["unusual_boxes"][0]
+        lines.append(
+            f"{len(summary['unusual_boxes'])} boxes are unlike the others of their source, the first of "
+            f"{first['source']}/{first['file']}: {first['reason']}"
+        )
     for key, text in (
         ("shared_identities", "identities are in both training and testing (allowed)"),
         ("near_duplicates", "testing images are copies of training images (allowed)"),

@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,6 +26,8 @@ import pyarrow as pa
 
 from cuhs.data import images, inspection, near_duplicates, packing, shards
 from cuhs.data.inspection import Finding
+
+FIELDS = [field.name for field in fields(Finding)]
 
 
 class Scratch:
@@ -67,7 +69,8 @@ class Scratch:
         known = self._known.get(source, {})
         for path, finding in found:
             if known.get(path) != finding:
-                self._file.write(json.dumps([source, path, asdict(finding)]) + "\n")
+                values = {name: getattr(finding, name) for name in FIELDS}
+                self._file.write(json.dumps([source, path, values]) + "\n")
         self._file.flush()
 
     def shard(self, key: str) -> Path:

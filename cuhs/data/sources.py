@@ -7,6 +7,7 @@ from typing import Literal
 
 from cuhs.data.clothing import read_attributes, read_colours
 from cuhs.data.head_shoulder_boxes import PixelBoxes, read_boxes
+from cuhs.data.keypoints import read_coco_boxes, read_market_boxes
 from cuhs.data.layouts import (
     cuhk03,
     cuhk03_mat,
@@ -38,6 +39,8 @@ class SourceFiles:
         clothing: CSV of ``pid,colour``, or ``market_attribute.mat`` as published; identities without a row
             are ``other``.
         boxes: CSV of ``file,x1,y1,x2,y2``; images without a row have no box.
+        keypoints: people's key points for the images without a box: a JSON file in COCO's form, or, for layout
+            ``market1501``, the folder with the published 14 points.
     """
 
     layout: Layout
@@ -47,6 +50,7 @@ class SourceFiles:
     pattern: str | None = None
     clothing: Path | None = None
     boxes: Path | None = None
+    keypoints: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Listed:
     Attributes:
         images: the images whose names follow the layout, sorted by path.
         colours: identity → clothing colour, where labelled.
-        boxes: the annotated head-shoulder boxes.
+        boxes: the head-shoulder boxes, annotated or from key points.
         strays: images beside them whose names do not follow the layout, as printable text.
     """
 
@@ -90,7 +94,7 @@ def list_source(source: str, files: SourceFiles) -> Listed:
     return Listed(
         images,
         _read_clothing(source, files.layout, files.clothing, known) if files.clothing else {},
-        read_boxes(files.boxes, listed) if files.boxes else PixelBoxes(),
+        _read_boxes(source, files, listed),
         strays,
     )
 
@@ -144,6 +148,20 @@ def _beside(files: SourceFiles, listed: set[str]) -> list[str]:
         folders = sorted({(files.folder / path).parent for path in listed})
         found = [path for folder in folders if folder.is_dir() for path in entries(folder)[1]]
     return [path.relative_to(files.folder).as_posix() for path in found]
+
+
+def _read_boxes(source: str, files: SourceFiles, listed: set[str]) -> PixelBoxes:
+    boxes = read_boxes(files.boxes, listed) if files.boxes else PixelBoxes()
+    if files.keypoints is None:
+        return boxes
+    if files.keypoints.suffix.lower() == ".json":
+        return boxes.with_estimates(read_coco_boxes(files.keypoints, listed))
+    if files.layout != "market1501":
+        raise CuhsError(
+            f"data.sources.{source}.keypoints: 14 points are published for market1501 only; give a .json file in "
+            "COCO's person_keypoints form"
+        )
+    return boxes.with_estimates(read_market_boxes(files.keypoints, listed))
 
 
 def _read_clothing(source: str, layout: Layout, path: Path, known: set[int | str]) -> dict[int | str, str]:

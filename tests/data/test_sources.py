@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 
@@ -146,3 +147,35 @@ def test_own_images_with_text_identities_and_no_cameras_become_a_dataset_that_ca
     rows = read_split(tmp_path / "out", "query").to_pylist() + read_split(tmp_path / "out", "gallery").to_pylist()
     assert {(row["pid"], row["colour"]) for row in rows} == {("own/ann", "other"), ("own/bo", "white")}
     assert len({row["camid"] for row in rows}) == 5
+
+
+def test_key_points_give_boxes_where_no_annotation_does(tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for name in ("1_a.jpg", "2_a.jpg", "2_b.jpg"):
+        Image.new("RGB", (64, 128)).save(folder / name)
+    (tmp_path / "boxes.csv").write_text("file,x1,y1,x2,y2\n1_a.jpg,10,5,50,40\n")
+    points = [32, 20, 2] * 5 + [20, 40, 2] + [44, 40, 2] + [0, 0, 0] * 10
+    persons = [{"image_id": i, "keypoints": points} for i in (1, 2)]
+    images = [{"id": i, "file_name": name} for i, name in ((1, "1_a.jpg"), (2, "2_a.jpg"))]
+    (tmp_path / "points.json").write_text(json.dumps({"images": images, "annotations": persons}))
+    files = SourceFiles(
+        layout="pattern",
+        folder=folder,
+        pattern=r"(?P<pid>\d+)_\w",
+        boxes=tmp_path / "boxes.csv",
+        keypoints=tmp_path / "points.json",
+    )
+    boxes = list_source("own", files).boxes
+    assert {path: boxes.origin(path) for path in boxes.by_path} == {"1_a.jpg": "annotation", "2_a.jpg": "keypoints"}
+    assert boxes.by_path["1_a.jpg"] == (10, 5, 50, 40)
+    x1, y1, x2, y2 = boxes.by_path["2_a.jpg"]
+    assert x1 < 20 and x2 > 44 and y1 < 20 and 40 < y2 < 60
+
+
+def test_a_folder_of_points_is_for_market1501_only(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 128)).save(tmp_path / "1_a.jpg")
+    Image.new("RGB", (64, 128)).save(tmp_path / "1_b.jpg")
+    files = SourceFiles(layout="pattern", folder=tmp_path, pattern=r"(?P<pid>\d+)_\w", keypoints=tmp_path)
+    with pytest.raises(CuhsError, match=r"sources\.own\.keypoints: 14 points are published for market1501 only"):
+        list_source("own", files)

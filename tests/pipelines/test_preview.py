@@ -48,7 +48,7 @@ def test_images_are_shown_as_they_are_read(tmp_path: Path, monkeypatch: pytest.M
         "market1501", tmp_path / "market", clothing=tmp_path / "labels.csv", boxes=tmp_path / "boxes.csv"
     )
     rows = printed(monkeypatch, "m", files)
-    assert [MARKET[0], "m/0002", "m/1", "train", "–", "yes"] in rows
+    assert [MARKET[0], "m/0002", "m/1", "train", "–", "annotation"] in rows
     assert [MARKET[2], "m/-1 (junk)", "m/3", "gallery", "–", "no"] in rows
     assert [MARKET[3], "m/0000 (distractor)", "m/6", "gallery", "–", "no"] in rows
     assert [MARKET[5], "m/0001", "m/2", "query", "black", "no"] in rows
