@@ -30,6 +30,7 @@ def source_files(raw: Path, source: params.Source) -> SourceFiles:
         clothing=raw / source.clothing if source.clothing else None,
         boxes=raw / source.boxes if source.boxes else None,
         keypoints=raw / source.keypoints if source.keypoints else None,
+        classify=source.classify,
     )
 
 

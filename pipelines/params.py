@@ -45,6 +45,7 @@ class Source(Config):
     clothing: Path | None = None
     boxes: Path | None = None
     keypoints: Path | None = None
+    classify: bool = Field(True, description="find the colour of people without a label; false: they are `other`")
 
 
 class GalleryShare(Config):

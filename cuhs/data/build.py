@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from cuhs.data import fine_grained, splits
 from cuhs.data.checking import Progress, check
+from cuhs.data.colouring import with_colours
 from cuhs.data.examination import Problem, examine
 from cuhs.data.fine_grained import GALLERY_SHARE
 from cuhs.data.identity_list import IdentityList, read_identity_list
@@ -81,6 +82,7 @@ def build(
         own = read_identity_list(identities, _people(listed)) if identities else None
         with Scratch(out.with_name(f"{out.name}.unfinished")) as scratch:
             checked = check(sources, listed, scratch, mapper, progress)
+            checked, found = with_colours(checked, sources, listed, mapper, progress)
             rows = _place(checked.samples, protocol, own, seed, test_share, other_share, gallery_share)
             examined = examine(rows, checked.findings)
             summary = {
@@ -90,6 +92,7 @@ def build(
                 "version": "",
                 **summarise(rows, checked.boxes, examined, left_out=len(checked.samples) - len(rows)),
                 "unlabelled": {source: part.unlabelled for source, part in listed.items()},
+                "classified": found,
                 "quarantine": checked.quarantine,
                 "dropped_boxes": checked.dropped_boxes,
                 "unusual_boxes": checked.unusual_boxes,

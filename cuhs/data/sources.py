@@ -41,6 +41,8 @@ class SourceFiles:
         boxes: CSV of ``file,x1,y1,x2,y2``; images without a row have no box.
         keypoints: people's key points for the images without a box: a JSON file in COCO's form, or, for layout
             ``market1501``, the folder with the published 14 points.
+        classify: find the colour of people without a label by :mod:`cuhs.data.clothing_colour`; otherwise they
+            are ``other``.
     """
 
     layout: Layout
@@ -51,6 +53,7 @@ class SourceFiles:
     clothing: Path | None = None
     boxes: Path | None = None
     keypoints: Path | None = None
+    classify: bool = False
 
 
 @dataclass(frozen=True)

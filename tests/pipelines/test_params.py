@@ -99,6 +99,7 @@ def test_a_value_of_the_wrong_type_is_named_and_shown(defaults: dict[str, Any], 
         ("data.protocol", "fine_grained", "'benchmark', 'fg_reid' or 'fg_reid_v2'"),
         ("data.sources.cuhk03.layout", "cuhk", "'market1501', 'dukemtmc', 'msmt17', 'cuhk03', "),
         ("data.test_share", -0.1, "greater than or equal to 0"),
+        ("data.gallery_share.black", -0.5, "greater than or equal to 0"),
         ("compute.workers", 0, "greater than or equal to 1"),
     ],
 )
