@@ -33,7 +33,7 @@ HUES = 6
 CHROMA = 3.0
 # The median chroma of a camera's crops at which that holds: CUHK03's. Where crops are more colourful, half of the
 # difference (in logarithms) is put down to the camera, the other half to what it looks at.
-USUAL_CHROMA = 1.9
+USUAL_CHROMA = 1.7
 
 _QUANTILES = (5, 15, 30, 50, 70, 85, 95)
 

@@ -18,7 +18,7 @@ from cuhs.evaluation.protocol import Labels
 from cuhs.evaluation.ranking import Ranking, rank_distances
 
 # Pairs whose distance is computed apart are taken so many numbers at a time.
-_GATHERED = 2**22
+_GATHERED = 2**18
 
 
 @torch.no_grad()
