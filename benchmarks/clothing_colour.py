@@ -95,7 +95,7 @@ def labelled(layout: Layout, raw: Path) -> Labelled:
 
 
 def cross_validated(source: Labelled, repeats: int = REPEATS) -> dict[str, Any]:
-    """Out-of-fold results on a source over several divisions of its people, and if nobody in another colour were about.
+    """Out-of-fold results on a source over several divisions, and if nobody in another colour were about.
 
     The second is the harder case: nothing tells the camera's exposure but the background.
     """

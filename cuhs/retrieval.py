@@ -10,7 +10,6 @@ from cuhs.data.dataset import PersonImages, collate
 from cuhs.network.cuhs import CUHS
 
 
-@torch.inference_mode()
 def embed(
     model: CUHS,
     images: PersonImages,
@@ -35,8 +34,10 @@ def embed(
     model.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     loader = DataLoader(images, batch_size=batch, num_workers=processes, collate_fn=collate)
     features, done = [], 0
-    for part in loader:
-        features.append(model.embed(part.images.to(device)).cpu())
-        done += len(part.labels)
-        on_batch(done)
-    return torch.cat(features)
+    # Not around the move above: parameters moved in inference mode could never be trained or explained again.
+    with torch.inference_mode():
+        for part in loader:
+            features.append(model.embed(part.images.to(device)).cpu())
+            done += len(part.labels)
+            on_batch(done)
+        return torch.cat(features)

@@ -44,7 +44,7 @@ def main() -> None:
     data = data_version()
     paths = {"dataset": str(DATASET.resolve()), "hsl": str(pretrain_hsl.OUT.resolve())}
     hsl = file_version(pretrain_hsl.OUT / "model.safetensors") if p.network.learned_stream else None
-    searched = p.model_dump(mode="json", include={"image", "network", "train", "tune", "data"})
+    searched = p.model_dump(mode="json", include={"image", "network", "train", "tune"})
     name = run_name("tune", data=data, hsl=hsl, code=code_version(), **searched)
     parent = runs.start_or_resume(
         name, p, kind="tuning", data_version=data, title=f"{p.data.name} {p.variant} tuning"
@@ -173,6 +173,9 @@ def _lines() -> Any:
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
         ) -> None:
+            # Here: Ray stores this object, and a console cannot be stored.
+            from pipelines.console import console
+
             done = sum(t.status == "TERMINATED" for t in trials)
             if VALIDATION in result:
                 console.print(
@@ -221,4 +224,7 @@ def _last_line(error: object) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    # By its own name and not as __main__: Ray sends the trial's function by reference then.
+    from pipelines import tune
+
+    cli.run(tune.main)

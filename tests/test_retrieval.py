@@ -48,3 +48,11 @@ def test_an_image_is_nearest_to_its_own_identity(tiny_network: CUHS, images: Per
     distances = torch.cdist(features, features).fill_diagonal_(torch.inf)
     nearest = images.labels[distances.argmin(1).numpy()]
     assert (nearest == images.labels).mean() > 0.8
+
+
+def test_a_network_can_be_trained_after_it_has_embedded(tiny_dataset: Path, tiny_network: CUHS) -> None:
+    images = PersonImages(tiny_dataset, "query", 64, 32)
+    embed(tiny_network, images, batch=2, device=CPU)
+    features = tiny_network(torch.randn(2, 3, 64, 32))
+    sum(feature.sum() for feature in features.values()).backward()
+    assert any(p.grad is not None for p in tiny_network.parameters())

@@ -69,9 +69,9 @@ def test_no_images_are_nobody() -> None:
 
 def test_who_is_doubtful_is_left_in_other_with_the_probability_of_that() -> None:
     low = DOUBTFUL - 0.01
-    assert decide(np.array([[0.9, 0.0, 0.1], [0.1, 0.5, 0.4], [low, 0.2, 0.8 - low], [0.0, low, 1 - low]])) == [
+    assert decide(np.array([[0.9, 0.0, 0.1], [0.1, 0.6, 0.3], [low, 0.2, 0.8 - low], [0.0, low, 1 - low]])) == [
         ("black", 0.9),
-        ("white", 0.5),
+        ("white", 0.6),
         ("other", pytest.approx(0.8 - low)),
         ("other", pytest.approx(1 - low)),
     ]
