@@ -107,17 +107,7 @@ def write_thresholds(path: Path, pairs: PairDistances) -> None:
 
 def _pairs(query: Features, gallery: Features, chunk_mb: float) -> PairDistances:
     queries, rows = (split.take(split.rows_of(ALL)) for split in (query, gallery))
-    return pair_distances(
-        queries.features,
-        queries.pids,
-        queries.camids,
-        rows.features,
-        rows.pids,
-        rows.camids,
-        chunk_mb=chunk_mb,
-        query_names=queries.names,
-        gallery_names=rows.names,
-    )
+    return pair_distances(**queries.against(rows), chunk_mb=chunk_mb)
 
 
 def _features(model: CUHS, images: PersonImages, p: params.Params, device: torch.device) -> Features:

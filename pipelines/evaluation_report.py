@@ -92,6 +92,8 @@ def write(
 
 def operating_points(pairs: PairDistances) -> list[tuple[float, OperatingPoint]]:
     """The distance for each of :data:`FALSE_MATCH_RATES` that there are enough pairs for."""
+    if not pairs.genuine.any():
+        return []
     points = ((rate, pairs.at_false_match_rate(rate)) for rate in FALSE_MATCH_RATES)
     return [(rate, point) for rate, point in points if point is not None]
 

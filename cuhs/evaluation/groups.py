@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,6 +66,14 @@ class Features:
             [self.names[i] for i in rows],
         )
 
+    def against(self, gallery: "Features") -> dict[str, Any]:
+        """These as queries and ``gallery``'s rows, as :func:`.ranking.rank` takes them."""
+        return {
+            f"{side}_{what}": getattr(split, what)
+            for side, split in (("query", self), ("gallery", gallery))
+            for what in ("features", "pids", "camids", "names")
+        }
+
 
 @dataclass(frozen=True)
 class Group:
@@ -116,23 +125,14 @@ def evaluate_groups(
     for name in [ALL, *sorted(named - {ALL})]:
         query_rows, gallery_rows = query.rows_of(name), gallery.rows_of(name)
         queries, rows = query.take(query_rows), gallery.take(gallery_rows)
-        ranking = rank(
-            queries.features,
-            queries.pids,
-            queries.camids,
-            rows.features,
-            rows.pids,
-            rows.camids,
-            chunk_mb=chunk_mb,
-            query_names=queries.names,
-            gallery_names=rows.names,
-        )
-        metrics = _metrics(ranking, np.asarray(queries.pids), ranks, resamples, seed)
+        ranking = rank(**queries.against(rows), chunk_mb=chunk_mb)
+        metrics = measures(ranking, np.asarray(queries.pids), ranks, resamples, seed)
         results[name] = Group(metrics | {"gallery": len(rows)}, query_rows, gallery_rows, ranking)
     return results
 
 
-def _metrics(ranking: Ranking, pids: np.ndarray, ranks: Sequence[int], resamples: int, seed: int) -> Metrics:
+def measures(ranking: Ranking, pids: np.ndarray, ranks: Sequence[int], resamples: int, seed: int) -> Metrics:
+    """A ranking's measures with their intervals, as :class:`Group` has them but for the gallery's size."""
     valid = ranking.valid
     per_query = [ranking.ap, ranking.inp, *(ranking.first_hit <= k for k in ranks)]
     values = 100.0 * np.stack([column[valid] for column in per_query], axis=1)

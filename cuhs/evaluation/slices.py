@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cuhs.errors import CuhsError
-from cuhs.evaluation.groups import ALL, Features, Metrics, _metrics
+from cuhs.evaluation.groups import ALL, Features, Metrics, measures
 from cuhs.evaluation.ranking import Ranking, rank
 
 
@@ -50,7 +50,7 @@ def by_query(
             f"slices: {len(ranking.ap)} queries need as many pids and labels, got {len(pids)}, {len(labels)}"
         )
     slices = {str(label): labels == label for label in np.unique(labels)}
-    return {name: _metrics(ranking.take(rows), pids[rows], ranks, resamples, seed) for name, rows in slices.items()}
+    return {name: measures(ranking.take(rows), pids[rows], ranks, resamples, seed) for name, rows in slices.items()}
 
 
 def by_pair(
@@ -88,19 +88,9 @@ def by_pair(
     galleries = _labelled(gallery, gallery_labels)
     for query_label, queries in _labelled(query, query_labels).items():
         for gallery_label, rows in galleries.items():
-            ranking = rank(
-                queries.features,
-                queries.pids,
-                queries.camids,
-                rows.features,
-                rows.pids,
-                rows.camids,
-                chunk_mb=chunk_mb,
-                query_names=queries.names,
-                gallery_names=rows.names,
-            )
+            ranking = rank(**queries.against(rows), chunk_mb=chunk_mb)
             if ranking.valid.any():
-                metrics = _metrics(ranking, np.asarray(queries.pids), ranks, resamples, seed)
+                metrics = measures(ranking, np.asarray(queries.pids), ranks, resamples, seed)
                 tables[f"{query_label} → {gallery_label}"] = metrics | {"gallery": len(rows)}
     return tables
 
