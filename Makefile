@@ -44,7 +44,7 @@ ui: env ## MLflow on http://127.0.0.1:5000 (PORT=5001 chooses another port)
 		python -m mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 --backend-store-uri sqlite:///mlflow.db
 
 tune: env ## search the parameters that params.yaml's tune section names
-	@$(IN_VENV) python -m pipelines.tune
+	@$(IN_VENV) python -m dvc repro pipelines/dvc.yaml:tune
 
 leaderboard: env ## evaluated models by METRIC=all/mAP, with intervals
 	@$(IN_VENV) python -m pipelines.leaderboard --metric $(METRIC)

@@ -47,7 +47,7 @@ def load(folder: Path) -> tuple[CUHS, ModelCard]:
     Raises:
         CuhsError: files are missing, damaged, or not of this network.
     """
-    card = _read_card(folder)
+    card = read_card(folder)
     hsl = make_hsl(card.network, pretrained=False) if card.localises else None
     model = CUHS(card.network, hsl, pretrained=False)
     _fill(model, folder)
@@ -66,18 +66,17 @@ def load_hsl(folder: Path) -> HSL:
     Raises:
         CuhsError: files are missing, damaged, or not of a localiser.
     """
-    hsl = make_hsl(_read_card(folder).network, pretrained=False)
+    hsl = make_hsl(read_card(folder).network, pretrained=False)
     _fill(hsl, folder)
     return hsl
 
 
-def _save(state: Mapping[str, Tensor], card: ModelCard, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, folder / WEIGHTS)
-    (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n")
+def read_card(folder: Path) -> ModelCard:
+    """The card of a saved network or localiser.
 
-
-def _read_card(folder: Path) -> ModelCard:
+    Raises:
+        CuhsError: it is missing, or of another version.
+    """
     path = folder / CARD
     try:
         return ModelCard.model_validate(json.loads(path.read_text()))
@@ -85,6 +84,12 @@ def _read_card(folder: Path) -> ModelCard:
         raise CuhsError(f"{path}: missing; train the model first (dvc repro)") from error
     except (ValueError, ValidationError) as error:
         raise CuhsError(f"{path}: not a model card of this version; train the model again") from error
+
+
+def _save(state: Mapping[str, Tensor], card: ModelCard, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, folder / WEIGHTS)
+    (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n")
 
 
 def _fill(module: nn.Module, folder: Path) -> None:

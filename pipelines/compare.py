@@ -5,6 +5,7 @@ A and B are ``queries.csv`` files of two evaluations, or ids of the MLflow runs 
 
 import argparse
 import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,19 +17,21 @@ from cuhs.errors import CuhsError
 from cuhs.evaluation.bootstrap import Difference, paired
 from pipelines import cli
 from pipelines.console import console
-from pipelines.tracking import Run
+from pipelines.tracking import connect
 
 Queries = dict[str, dict[str, tuple[str, float]]]
 
 
 def main() -> None:
-    """Print the difference in mAP of each group, with its 95 % interval and p-value, paired by query."""
+    """Print the difference of each group in a measure, with its 95 % interval and p-value, paired by query."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.compare", description=__doc__)
     parser.add_argument("a", help="queries.csv, or the id of an MLflow run")
     parser.add_argument("b", help="what it is compared with")
+    parser.add_argument("--measure", default="mAP", help="mAP (the default), or rank1, rank5, …")
     arguments = parser.parse_args()
-    differences = list(compare(read(arguments.a), read(arguments.b)))
-    table = Table("group", "queries", "mAP of A − mAP of B", "95 % interval", "p")
+    measure = arguments.measure
+    differences = list(compare(*(read(origin, measure) for origin in (arguments.a, arguments.b))))
+    table = Table("group", "queries", f"{measure} of A − {measure} of B", "95 % interval", "p")
     for group, count, difference in differences:
         interval = f"{100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
         table.add_row(group, str(count), f"{100 * difference.mean:+.1f}", interval, f"{difference.p:.4f}")
@@ -36,7 +39,7 @@ def main() -> None:
 
 
 def compare(a: Queries, b: Queries) -> Iterator[tuple[str, int, Difference]]:
-    """For each group of both, how many queries are paired and the difference in mean AP, as shares.
+    """For each group of both, how many queries are paired and the difference in the mean, as shares.
 
     Raises:
         CuhsError: the two have no query in common.
@@ -47,21 +50,26 @@ def compare(a: Queries, b: Queries) -> Iterator[tuple[str, int, Difference]]:
         raise CuhsError("the two evaluations have no query in common: they are of different data")
     for group, names in shared.items():
         if len({a[group][name][0] for name in names}) > 1:
-            ap_a, ap_b = (np.array([side[group][name][1] for name in names]) for side in (a, b))
-            yield group, len(names), paired(ap_a, ap_b, np.array([a[group][name][0] for name in names]))
+            ours, theirs = (np.array([side[group][name][1] for name in names]) for side in (a, b))
+            yield group, len(names), paired(ours, theirs, np.array([a[group][name][0] for name in names]))
 
 
-def read(origin: str) -> Queries:
-    """{group: {query: (pid, average precision)}} of the queries that have a match.
+def read(origin: str, measure: str = "mAP") -> Queries:
+    """{group: {query: (pid, value)}} of the queries that have a match.
+
+    Args:
+        origin: a ``queries.csv``, or the id of an MLflow run that holds one.
+        measure: ``mAP``, whose value is the average precision, or ``rankK``, 1 where a match is among the first K.
 
     Raises:
-        CuhsError: there is no such file or run, or it is not a table of queries.
+        CuhsError: there is no such file or run, it is not a table of queries, or there is no such measure.
     """
+    if not re.fullmatch(r"mAP|rank[1-9]\d*", measure):
+        raise CuhsError(f"{measure}: no measure of single queries; there are mAP and rank1, rank2, …")
     path = Path(origin)
     if not path.is_file():
-        run = Run(origin)
         try:
-            path = Path(run.client.download_artifacts(run.id, "evaluation/queries.csv"))
+            path = Path(connect().download_artifacts(origin, "evaluation/queries.csv"))
         except (MlflowException, OSError) as error:
             raise CuhsError(f"{origin}: neither a queries.csv nor an evaluated MLflow run") from error
     queries: Queries = {}
@@ -69,7 +77,8 @@ def read(origin: str) -> Queries:
         try:
             for row in csv.DictReader(file):
                 if row["ap"]:
-                    queries.setdefault(row["group"], {})[row["query"]] = (row["pid"], float(row["ap"]))
+                    found = float(row["ap"]) if measure == "mAP" else int(row["first_hit"]) <= int(measure[4:])
+                    queries.setdefault(row["group"], {})[row["query"]] = (row["pid"], float(found))
         except (KeyError, ValueError) as error:
             raise CuhsError(f"{origin}: not a table of queries as pipelines.evaluate writes it") from error
     return queries

@@ -5,23 +5,28 @@ import csv
 import json
 import logging
 import math
+import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from cuhs.data.dataset import PersonImages
-from cuhs.evaluation.groups import ALL, Features, Group, evaluate_groups
+from cuhs.errors import CuhsError
+from cuhs.evaluation.groups import ALL, Features, Group, Metrics, evaluate_groups
+from cuhs.evaluation.reranking import rank_reranked
 from cuhs.evaluation.thresholds import PairDistances, pair_distances
 from cuhs.export import ModelCard, load
 from cuhs.network.cuhs import CUHS
-from pipelines import cli, compare, evaluation_report, params, train
+from pipelines import cli, compare, evaluation_report, params, runs, train
 from pipelines.console import progress, summary_table
 from pipelines.extraction import extract
-from pipelines.tracking import Run
-from pipelines.versions import DATASET, file_version
+from pipelines.registry import DATA_VERSION, Registry
+from pipelines.tracking import Run, send_left
+from pipelines.versions import DATASET, data_version, file_version
 
 REPORTS = Path("reports")
 METRICS = REPORTS / "metrics.json"
@@ -29,13 +34,14 @@ CMC = REPORTS / "cmc.csv"
 QUERIES = REPORTS / "queries.csv"
 THRESHOLDS = REPORTS / "thresholds.json"
 REPORT = REPORTS / "report.html"
+RUN_FILE = REPORTS / "run.json"
 CMC_RANKS = 50
 
 log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Write ``reports/metrics.json``, ``cmc.csv``, ``queries.csv``, ``thresholds.json`` and ``report.html``."""
+    """Write ``reports``: ``metrics.json``, ``cmc.csv``, ``queries.csv``, ``thresholds.json``, the report, the run."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.evaluate", description=__doc__)
     parser.add_argument(
         "--features", type=Path, metavar="DIR", help="evaluate the features of these files instead (any model's)"
@@ -48,13 +54,12 @@ def main() -> None:
     p = params.load()
     # First of all: a name that leads nowhere should not cost the extraction.
     other = compare.read(p.evaluate.compare_with) if p.evaluate.compare_with else None
+    send_left()
     model, card = load(train.OUT)
-    device = torch.device("cuda" if torch.cuda.is_available() and p.compute.gpu != "no" else "cpu")
-    splits = {name: PersonImages(DATASET, name, card.height, card.width) for name in ("query", "gallery")}
-    features = {name: _features(model, images, p, device) for name, images in splits.items()}
-    groups = evaluate_groups(features["query"], features["gallery"], chunk_mb=p.evaluate.chunk_mb)
+    splits, features, groups = judge(model, card, p)
     pairs = _pairs(features["query"], features["gallery"], p.evaluate.chunk_mb)
     metrics = {name: group.metrics for name, group in groups.items()}
+    reranked = _reranked(features, p.evaluate) if p.evaluate.rerank else {}
 
     REPORTS.mkdir(exist_ok=True)
     METRICS.write_text(json.dumps(metrics, indent=2) + "\n")
@@ -62,17 +67,39 @@ def main() -> None:
     write_queries(QUERIES, groups, features["query"])
     write_thresholds(THRESHOLDS, pairs)
     run = _run(p, card)
-    comparisons = (
-        {str(p.evaluate.compare_with): list(compare.compare(compare.read(str(QUERIES)), other))} if other else {}
+    run.write(RUN_FILE)
+    others = _champion(p) | ({str(p.evaluate.compare_with): other} if other else {})
+    ours = compare.read(str(QUERIES))
+    comparisons = {name: list(compare.compare(ours, queries)) for name, queries in others.items()}
+    pictures = evaluation_report.curves(groups, pairs)
+    evaluation_report.write(
+        REPORT, p, model, card, splits, features, groups, pairs, pictures, reranked, comparisons, run.id
     )
-    evaluation_report.write(REPORT, p, model, card, splits, features, groups, pairs, comparisons, run.id)
-    run.metrics({f"{group}/{key}": value for group, values in metrics.items() for key, value in values.items()})
+    flat = {f"{group}/{key}": value for group, values in metrics.items() for key, value in values.items()}
+    run.metrics(flat | {f"reranked/{g}/{key}": v for g, values in reranked.items() for key, v in values.items()})
     for path in (METRICS, CMC, QUERIES, REPORT):
         run.artifacts(path, "evaluation")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, picture in pictures.items():
+            picture.savefig(Path(folder) / f"{name}.png", dpi=150)
+            run.artifacts(Path(folder) / f"{name}.png", "evaluation")
     # Beside the weights: who takes the model takes the distance that means "the same person" with it.
     run.artifacts(THRESHOLDS, "model")
     run.finish()
     summary_table(metrics, p.variant)
+    if reranked:
+        summary_table(reranked, f"{p.variant}, re-ranked")
+
+
+def judge(
+    model: CUHS, card: ModelCard, p: params.Params
+) -> tuple[dict[str, PersonImages], dict[str, Features], dict[str, Group]]:
+    """The test splits, their features by a model, and what its queries found, by group."""
+    device = torch.device("cuda" if torch.cuda.is_available() and p.compute.gpu != "no" else "cpu")
+    splits = {name: PersonImages(DATASET, name, card.height, card.width) for name in ("query", "gallery")}
+    features = {name: _features(model, images, p, device) for name, images in splits.items()}
+    groups = evaluate_groups(features["query"], features["gallery"], chunk_mb=p.evaluate.chunk_mb)
+    return splits, features, groups
 
 
 def write_cmc(path: Path, groups: Mapping[str, Group]) -> None:
@@ -116,25 +143,45 @@ def _features(model: CUHS, images: PersonImages, p: params.Params, device: torch
         return extract(model, images, p, device, lambda done: bar.update(task, completed=done))
 
 
+def _reranked(features: Mapping[str, Features], config: params.Evaluate) -> dict[str, Metrics]:
+    ranker = partial(rank_reranked, **config.rerank.model_dump()) if config.rerank else rank_reranked
+    groups = evaluate_groups(features["query"], features["gallery"], chunk_mb=config.chunk_mb, ranker=ranker)
+    return {name: group.metrics for name, group in groups.items()}
+
+
+def _champion(p: params.Params) -> dict[str, compare.Queries]:
+    """What the champion of the same data found, by a name for people; empty where there is none, or no answer."""
+    try:
+        champion = Registry(p.registry.model).champion()
+        if champion is None or champion.tags.get(DATA_VERSION) != data_version():
+            return {}
+        return {f"the champion, {champion}": champion.queries()}
+    except CuhsError as error:
+        log.warning("not compared with the champion: %s", error)
+        return {}
+
+
 def _run(p: params.Params, card: ModelCard) -> Run:
     """The model's run where it has not been evaluated yet; otherwise, and where the store lost it, a new one.
 
     So figures of two evaluations never stand in one run.
     """
-    version = file_version(train.OUT / "model.safetensors")
     evaluated = "cuhs.evaluated_model"
-    run = Run(json.loads(train.RUN_FILE.read_text())["run_id"])
-    tags = {"cuhs.kind": "evaluation", "cuhs.model_run": run.id, evaluated: version}
-    name = f"{p.data.name} {p.variant} evaluated again"
-    if not run.exists():
-        return Run.start(p.tracking.experiment, name, tags, p.model_dump(mode="json"))
-    if evaluated in run.client.get_run(run.id).data.tags:
-        return Run.start(
-            p.tracking.experiment, name, {**tags, "mlflow.parentRunId": run.id}, p.model_dump(mode="json")
-        )
-    run.reopen()
-    run.tags({evaluated: version})
-    return run
+    version = {evaluated: file_version(train.OUT / "model.safetensors")}
+    run = Run.read(train.RUN_FILE)
+    if run.holds(evaluated) is False:
+        run.reopen()
+        run.tags(version)
+        return run
+    return Run.start(
+        p.tracking.experiment,
+        f"{p.data.name} {p.variant} evaluated again",
+        runs.tags(p, "evaluation", data_version()) | version | {"cuhs.model_run": run.key},
+        p.model_dump(mode="json"),
+        runs.description(p, "evaluated again"),
+        runs.data_used(p, "evaluation"),
+        parent=None if run.lost() else run.key,
+    )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from cuhs.data.dataset import PersonImages
@@ -14,7 +15,7 @@ from cuhs.data.shards import read_summary
 from cuhs.evaluation import figures, report
 from cuhs.evaluation.bootstrap import Difference
 from cuhs.evaluation.examples import Example, Look, examples
-from cuhs.evaluation.groups import ALL, Features, Group
+from cuhs.evaluation.groups import ALL, Features, Group, Metrics
 from cuhs.evaluation.thresholds import OperatingPoint, PairDistances
 from cuhs.explain import similarity_maps
 from cuhs.export import ModelCard
@@ -37,8 +38,10 @@ def write(
     features: Mapping[str, Features],
     groups: Mapping[str, Group],
     pairs: PairDistances,
+    pictures: Mapping[str, Figure],
+    reranked: Mapping[str, Metrics],
     comparisons: Mapping[str, Sequence[tuple[str, int, Difference]]],
-    run_id: str,
+    run_id: str | None,
 ) -> None:
     """Write the report of one evaluation.
 
@@ -51,8 +54,10 @@ def write(
         features: of the same splits.
         groups: the evaluation's results.
         pairs: distances of genuine and impostor pairs.
+        pictures: what :func:`curves` drew.
+        reranked: what re-ranking would give, by group; may be empty.
         comparisons: with other models, by name.
-        run_id: the MLflow run that holds the evaluation.
+        run_id: the MLflow run that holds the evaluation; none where MLflow does not know it yet.
     """
     summary = read_summary(DATASET)
     commit, dirty = git_commit()
@@ -77,17 +82,25 @@ def write(
             "data version": summary["version"],
             "model": card.about,
             "git commit": commit + (" with local changes" if dirty else ""),
-            "MLflow run": run_id,
+            "MLflow run": run_id or "not sent yet",
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
         },
-        cmc=figures.cmc_curves(groups),
-        roc=figures.roc_curve(pairs) if pairs.genuine.any() and pairs.impostor.any() else None,
+        cmc=pictures["cmc"],
+        roc=pictures.get("roc"),
         thresholds=operating_points(pairs),
-        slices=slices(splits, features, groups[ALL]),
+        slices=slices(splits, features, groups[ALL]) | ({"group, re-ranked": dict(reranked)} if reranked else {}),
         comparisons=comparisons,
         examples=shown,
         contact_sheet=Image.open(sheet) if sheet.is_file() else None,
     )
+
+
+def curves(groups: Mapping[str, Group], pairs: PairDistances) -> dict[str, Figure]:
+    """The pictures ``cmc`` and, where there are both kinds of pairs, ``roc``."""
+    pictures = {"cmc": figures.cmc_curves(groups)}
+    if pairs.genuine.any() and pairs.impostor.any():
+        pictures["roc"] = figures.roc_curve(pairs)
+    return pictures
 
 
 def operating_points(pairs: PairDistances) -> list[tuple[float, OperatingPoint]]:

@@ -11,7 +11,7 @@ from rich.table import Table
 from cuhs.errors import CuhsError
 from pipelines import cli, params
 from pipelines.console import console
-from pipelines.tracking import Run, uri
+from pipelines.tracking import connect, does_not_answer, uri
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def entries(experiment: str, metric: str) -> list[Entry]:
     Raises:
         CuhsError: there is no such experiment, no run holds the metric, or the store does not answer.
     """
-    client = Run("").client
+    client = connect()
     try:
         found = client.get_experiment_by_name(experiment)
         if found is None:
@@ -75,7 +75,7 @@ def entries(experiment: str, metric: str) -> list[Entry]:
             page = client.search_runs([found.experiment_id], page_token=token, max_results=1000)
             runs, token = runs + list(page), page.token or ""
     except MlflowException as error:
-        raise CuhsError(f"MLFLOW_TRACKING_URI: {uri()} does not answer ({error}); start it or unset it") from error
+        raise does_not_answer(error) from error
     held = [_entry(run, metric) for run in runs if metric in run.data.metrics]
     if not held:
         known = sorted({key for run in runs for key in run.data.metrics if key.endswith("/mAP")})

@@ -44,7 +44,9 @@ class Source(Config):
     pattern: str | None = None
     clothing: Path | None = None
     boxes: Path | None = None
-    keypoints: Path | None = None
+    keypoints: Path | None = Field(None, description="for images that `boxes` has no row of")
+    detector: str | None = Field(None, description="Keypoint R-CNN for people without a box: coco, or a weights file")
+    fixed_box: bool = Field(False, description="the upper third for people who have no box then")
     classify: bool = Field(True, description="find the colour of people without a label; false: they are `other`")
 
 
@@ -87,6 +89,14 @@ class Compute(Config):
     max_failures: Annotated[int, Field(ge=-1)] = 2
 
 
+class Rerank(Config):
+    """k-reciprocal re-ranking, as its paper names its parameters."""
+
+    k1: Positive = 20
+    k2: Positive = 6
+    lambda_value: Share = 0.3
+
+
 class Evaluate(Config):
     """Feature extraction and ranking."""
 
@@ -95,6 +105,17 @@ class Evaluate(Config):
     compare_with: str | None = Field(
         None, description="id of an MLflow run, or a queries.csv, that the report sets beside"
     )
+    rerank: Rerank | None = Field(None, description="also tell what re-ranking would give; none: do not")
+
+
+class Registry(Config):
+    """The MLflow registry."""
+
+    model: str = Field("cuhs", pattern=r"^[\w-]+$", description="name of the registered model")
+    metric: str = Field(
+        "all/mAP", pattern=r"^[^/]+/(mAP|rank[1-9]\d*)$", description="what a challenger has to be better in"
+    )
+    p: Annotated[float, Field(gt=0, lt=1, description="largest p-value of the paired test that is a proof")] = 0.05
 
 
 SPACES = ("choice", "uniform", "loguniform", "integers")
@@ -146,6 +167,7 @@ class Params(Config):
     train: ReIDTraining
     compute: Compute
     evaluate: Evaluate
+    registry: Registry
     tune: Tune
     tracking: Tracking
 

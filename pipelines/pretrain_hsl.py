@@ -59,7 +59,7 @@ def main() -> None:
         "images": len(trained),
         "held_out_images": len(held),
     }
-    about = {**metrics, "run_id": run.id, "data_version": data}
+    about = {**metrics, "run": run.key, "data_version": data}
     card = ModelCard(network=p.network, height=p.image.height, width=p.image.width, localises=True, about=about)
     save_hsl(hsl, card, OUT)
     _write_metrics(metrics)

@@ -1,89 +1,147 @@
-"""Progress of workers, wherever they run, drawn where the stage runs.
+"""Progress of workers, wherever they run, drawn and tracked where the stage runs.
 
 Ray forwards what workers print line by line, each prefixed and mixed with its own. So the first worker tells a
-small actor what it is doing, and a thread of the stage asks that actor and draws a bar.
+small actor what it is doing, and a thread of the stage asks that actor and draws a bar. What MLflow gets goes the
+same way: workers need no access to it, and no training waits for it.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from pipelines.console import console
 
+if TYPE_CHECKING:
+    from pipelines.tracking import Run
+
+Epochs = list[dict[str, float]]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class News:
+    """What happened since the board was asked last.
+
+    Attributes:
+        position: epochs done, of how many.
+        lines: to print.
+        history: measures of all epochs so far, where one ended.
+        machines: how busy machines were, each time they looked.
+    """
+
+    position: tuple[float, float] = (0, 1)
+    lines: list[str] = field(default_factory=list)
+    history: Epochs = field(default_factory=list)
+    machines: list[dict[str, float]] = field(default_factory=list)
+
 
 class Board:
-    """Holds the newest position, and the lines that were not drawn yet. Runs as an actor."""
+    """Holds the news. Runs as an actor."""
 
     def __init__(self) -> None:
-        self._position: tuple[float, float] = (0, 1)
-        self._lines: list[str] = []
+        self._news = News()
 
     def move(self, done: float, total: float) -> None:
         """Where the work is."""
-        self._position = (done, total)
+        self._news.position = (done, total)
 
-    def say(self, line: str) -> None:
-        """A line to print above the bar."""
-        self._lines.append(line)
+    def end_epoch(self, line: str, history: Epochs) -> None:
+        """A line to print above the bar, and the measures of all epochs so far."""
+        self._news.lines.append(line)
+        self._news.history = history
 
-    def take(self) -> tuple[tuple[float, float], list[str]]:
-        """The position, and the lines since the last call."""
-        lines, self._lines = self._lines, []
-        return self._position, lines
+    def machine(self, values: dict[str, float]) -> None:
+        """How busy a machine is."""
+        self._news.machines.append(values)
+
+    def take(self) -> News:
+        """What is new."""
+        news, self._news = self._news, News(self._news.position)
+        return news
 
 
 @contextmanager
-def board(label: str) -> Iterator[Any]:
-    """A board whose progress is drawn while the block runs; yields the actor's handle."""
+def board(label: str | None, run: "Run") -> Iterator[Any]:
+    """A board whose news are drawn and tracked while the block runs; yields the actor's handle.
+
+    Args:
+        label: before the bar; none draws nothing.
+        run: that epochs and machines are logged into.
+    """
     import ray
 
     actor = ray.remote(num_cpus=0)(Board).remote()
     over = threading.Event()
+    queue: SimpleQueue[News | None] = SimpleQueue()
+    # A thread of its own: a slow server does not hold up the bar.
+    tracker = threading.Thread(target=_track, args=(run, queue), daemon=True)
+    tracker.start()
     with Progress(
-        TextColumn(label),
+        TextColumn(label or ""),
         BarColumn(),
         TextColumn("epoch {task.completed:.1f}/{task.total:.0f}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
+        disable=label is None,
     ) as bars:
-        task = bars.add_task(label, total=1)
-        drawer = threading.Thread(target=_draw, args=(actor, bars, task, over), daemon=True)
-        drawer.start()
+        task = bars.add_task("", total=1)
+        reader = threading.Thread(target=_read, args=(actor, bars, task, queue, over), daemon=True)
+        reader.start()
         try:
             yield actor
         finally:
             over.set()
-            drawer.join(timeout=10)
+            reader.join(timeout=10)
+            queue.put(None)
+            tracker.join(timeout=10)
 
 
-def _draw(actor: Any, bars: Progress, task: TaskID, over: threading.Event) -> None:
+def _read(actor: Any, bars: Progress, task: TaskID, queue: "SimpleQueue[News | None]", over: threading.Event) -> None:
     import ray
 
     while True:
         last = over.wait(0.5)
         try:
-            (done, total), lines = ray.get(actor.take.remote(), timeout=10)
+            news: News = ray.get(actor.take.remote(), timeout=10)
         except Exception:  # progress is no reason for a training to fail
             if last:
                 return
             continue
-        for line in lines:
+        for line in news.lines if not bars.disable else ():
             bars.console.print(line, markup=False, highlight=False)
+        done, total = news.position
         bars.update(task, completed=done, total=total)
+        if news.history or news.machines:
+            queue.put(news)
         if last:
             return
+
+
+def _track(run: "Run", queue: "SimpleQueue[News | None]") -> None:
+    while (news := queue.get()) is not None:
+        try:
+            for values in news.machines:
+                run.machine(values)
+            if news.history:
+                run.history(news.history)
+        except Exception as error:  # nor is tracking; all epochs are given again when the training ends
+            log.warning("epochs are not tracked for now (%s)", error)
 
 
 class WorkerProgress:
     """What the first worker tells the board; the others tell nothing.
 
     Args:
-        actor: the board; none where nobody looks.
+        actor: the board.
         rank: of the worker.
         epochs: of the whole training.
     """
@@ -101,9 +159,9 @@ class WorkerProgress:
             self._last = time.monotonic()
             self._actor.move.remote(epoch + done / steps, self._epochs)
 
-    def end_of_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
-        """A line with the epoch's main metrics."""
+    def end_epoch(self, history: Epochs) -> None:
+        """The measures of all epochs so far; the last one's main measures are printed."""
         if self._actor is not None:
-            shown = "  ".join(f"{key} {value:.4g}" for key, value in metrics.items() if "/" not in key)
-            self._actor.say.remote(f"epoch {epoch + 1:>3}/{self._epochs}  {shown}")
-            self._actor.move.remote(epoch + 1, self._epochs)
+            shown = "  ".join(f"{key} {value:.4g}" for key, value in history[-1].items() if "/" not in key)
+            self._actor.end_epoch.remote(f"epoch {len(history):>3}/{self._epochs}  {shown}", history)
+            self._actor.move.remote(len(history), self._epochs)

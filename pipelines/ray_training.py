@@ -23,6 +23,7 @@ from torch import nn
 from cuhs.errors import CuhsError
 from cuhs.machine import usable_cpus
 from cuhs.training import checkpoint as checkpoints
+from pipelines.machine_metrics import MachineMetrics
 from pipelines.params import Compute, Params
 from pipelines.progress import WorkerProgress, board
 
@@ -70,8 +71,8 @@ def train(make: Make, params: Params, paths: dict[str, str], name: str, run: "Ru
     """
     start_ray()
     folder = (RUNS / name).resolve()
-    with board(name.partition("-")[0]) as progress:
-        run_workers(make, params, paths, folder, run, scaling(params.compute, *resources()), progress)
+    scaled = scaling(params.compute, *resources())
+    run_workers(make, params, paths, folder, run, scaled, label=name.partition("-")[0])
     state = last_state(folder)
     if state is None:
         raise CuhsError(f"{folder}: no whole checkpoint after the training; run the command again")
@@ -86,7 +87,7 @@ def run_workers(
     folder: Path,
     run: "Run",
     scaled: dict[str, Any],
-    progress: Any = None,
+    label: str | None = None,
     callbacks: Sequence[Any] = (),
 ) -> None:
     """The Ray Train run behind a training, in an initialised Ray; arguments as of :func:`train` and
@@ -94,21 +95,14 @@ def run_workers(
     Args:
         folder: absolute run directory; checkpoints found there are gone on from.
         scaled: what :func:`scaling` gave.
-        progress: the board that shows it.
+        label: of the bar that shows it; none shows nothing.
         callbacks: of Ray Train.
     """
     import ray.train
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    config = {
-        "make": make,
-        "params": params,
-        "paths": paths,
-        "run": (run.id, run.client.tracking_uri),
-        "folder": str(folder),
-        "progress": progress,
-    }
+    config: dict[str, Any] = {"make": make, "params": params, "paths": paths, "folder": str(folder)}
     run_config = RunConfig(
         name=folder.name,
         storage_path=str(folder.parent),
@@ -116,11 +110,15 @@ def run_workers(
         checkpoint_config=CheckpointConfig(num_to_keep=2),
         callbacks=list(callbacks),
     )
-    trainer = TorchTrainer(
-        _worker, train_loop_config=config, scaling_config=ScalingConfig(**scaled), run_config=run_config
-    )
     try:
-        result = trainer.fit()
+        with board(label, run) as shown:
+            trainer = TorchTrainer(
+                _worker,
+                train_loop_config=config | {"board": shown},
+                scaling_config=ScalingConfig(**scaled),
+                run_config=run_config,
+            )
+            result = trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise CuhsError(
             f"{folder.name}: workers failed more than {params.compute.max_failures} times "
@@ -219,7 +217,9 @@ def _worker(config: dict[str, Any]) -> None:
     folder = Path(config["folder"])
     try:
         training: Training = config["make"](config["params"], config["paths"], device, rank, workers)
-        progress = WorkerProgress(config["progress"], rank, training.epochs)
+        progress = WorkerProgress(config["board"], rank, training.epochs)
+        machine = MachineMetrics(config["board"], context)
+        machine.start()
         state = last_state(folder)
         history: list[dict[str, float]] = []
         if state:
@@ -231,15 +231,12 @@ def _worker(config: dict[str, Any]) -> None:
             if not all(math.isfinite(value) for value in metrics.values()):
                 raise CuhsError(f"the loss is not finite in epoch {epoch + 1}; lower lr or warm up longer")
             history.append(metrics)
-            progress.end_of_epoch(epoch, metrics)
             if rank == 0:
-                # Here and not at the top: importing MLflow takes seconds, and Ray's controller has no use for it.
-                from pipelines.tracking import Run
-
                 _checkpoint(folder, training, history, epoch)
-                Run(*config["run"]).history(history)
             else:
                 ray.train.report(metrics, checkpoint=None)
+            progress.end_epoch(history)
+        machine.stop()
     except CuhsError as error:
         # Every worker fails alike here; a retry would fail again, so it is reported and not raised.
         ray.train.report({"failure": str(error)})

@@ -1,10 +1,13 @@
-"""MLflow runs that outlive a killed stage: their id lies beside the checkpoints."""
+"""MLflow runs that outlive a killed stage: their key lies beside the checkpoints."""
 
 import logging
 
+from cuhs.data.shards import read_summary
+from cuhs.network.config import GlobalStream, InstanceStream, PartStream
 from pipelines.params import Params
 from pipelines.ray_training import RUNS
-from pipelines.tracking import Run
+from pipelines.tracking import DataUsed, Run, send_left
+from pipelines.versions import DATASET, data_digest
 
 log = logging.getLogger(__name__)
 
@@ -20,27 +23,70 @@ def start_or_resume(
         kind: ``hsl``, ``model``, ``tuning`` or ``trial``.
         data_version: of the dataset.
         title: what the run is called; by default data and variant.
-        parent: id of the run that it is a child of.
+        parent: key of the run that it is a child of.
     """
-    marker = RUNS / name / "mlflow_run_id"
+    send_left()
+    marker = RUNS / name / "mlflow_run"
     if marker.is_file():
         run = Run(marker.read_text().strip())
-        if run.exists():
+        if not run.lost():
             log.info("going on with %s", name)
             run.reopen()
             return run
-    tags = {
+    title = title or f"{params.data.name} {'localiser' if kind == 'hsl' else params.variant}"
+    logged = params.model_dump(mode="json", exclude=None if kind == "tuning" else {"tune"})
+    run = Run.start(
+        params.tracking.experiment,
+        title,
+        tags(params, kind, data_version),
+        logged,
+        description(params, kind),
+        data_used(params, "training"),
+        parent,
+    )
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.write_text(run.key)
+    return run
+
+
+def tags(params: Params, kind: str, data_version: str) -> dict[str, str]:
+    """What runs are found by."""
+    return {
         "cuhs.kind": kind,
         "cuhs.profile": params.profile,
         "cuhs.data": params.data.name,
         "cuhs.variant": params.variant,
         "cuhs.data_version": data_version,
     }
-    if parent:
-        tags["mlflow.parentRunId"] = parent
-    title = title or f"{params.data.name} {'localiser' if kind == 'hsl' else params.variant}"
-    logged = params.model_dump(mode="json", exclude=None if kind == "tuning" else {"tune"})
-    run = Run.start(params.tracking.experiment, title, tags, logged)
-    marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.write_text(run.id)
-    return run
+
+
+def data_used(params: Params, context: str) -> DataUsed:
+    """The built dataset, by the hash that DVC has for it."""
+    return DataUsed(params.data.name, data_digest(), DATASET.as_posix(), read_summary(DATASET)["groups"], context)
+
+
+def description(params: Params, kind: str) -> str:
+    """What a run is, in two lines."""
+    size = f"{params.image.height}×{params.image.width} images, {params.network.backbone}, profile {params.profile}"
+    if kind == "hsl":
+        hsl = params.pretrain_hsl
+        return (
+            f"Head-shoulder localiser on {params.data.name}: {size}.\n{hsl.epochs} epochs of batches of {hsl.batch}."
+        )
+    train = params.train
+    streams = ", ".join(f"{name} ({_stream(stream)})" for name, stream in params.network.streams.items())
+    return (
+        f"{params.variant} on {params.data.name}, {kind}: {streams}; {size}.\n"
+        f"{train.epochs} epochs of batches of {train.identities} × {train.images_per_identity}, "
+        f"{train.metric_loss} loss, eta {train.eta_1:g} and {train.eta_2:g}, seed {train.seed}."
+    )
+
+
+def _stream(stream: GlobalStream | InstanceStream | PartStream) -> str:
+    match stream:
+        case InstanceStream():
+            return f"{stream.branches} branches, top-k {stream.top_k}" if stream.branches == 2 else "1 branch"
+        case PartStream():
+            return f"{stream.region} region"
+        case _:
+            return stream.pooling

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from cuhs.data.dataset import PersonImages
-from cuhs.export import ModelCard, load_hsl, save
+from cuhs.export import ModelCard, load_hsl, read_card, save
 from cuhs.network.cuhs import CUHS, parameter_mib
 from cuhs.training.hsl import mean_iou
 from pipelines import cli, params, pretrain_hsl, ray_training, runs
@@ -51,8 +51,9 @@ def main() -> None:
         held = held_out_loader(images, boxed_split(images, p)[1], p.evaluate.batch)
         # The bar of the freezing: after the main training the localiser answers as it did before.
         metrics["hsl/iou_after_training"] = mean_iou(network.localiser, held, torch.device("cpu"))
+        run.tags({"cuhs.localiser_run": read_card(pretrain_hsl.OUT).about["run"]})
         metrics["hsl/iou"] = json.loads(pretrain_hsl.METRICS.read_text())["iou"]
-    about = {"run_id": run.id, "data_version": data, "variant": p.variant, **metrics}
+    about = {"run": run.key, "data_version": data, "variant": p.variant, **metrics}
     card = ModelCard(
         network=p.network,
         height=p.image.height,
@@ -61,7 +62,7 @@ def main() -> None:
         about=about,
     )
     save(network, card, OUT)
-    RUN_FILE.write_text(json.dumps({"run_id": run.id}, indent=2) + "\n")
+    run.write(RUN_FILE)
     HISTORY.parent.mkdir(exist_ok=True)
     epochs = [{"epoch": i + 1, **metrics} for i, metrics in enumerate(state["history"])]
     HISTORY.write_text(json.dumps(epochs, indent=1) + "\n")

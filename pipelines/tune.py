@@ -53,15 +53,15 @@ def main() -> None:
     trials = _search(p, paths, name, parent, data)
     _write(p, trials)
     for trial in trials:
-        if trial["run_id"]:
-            Run(str(trial["run_id"])).finish(failed=trial["mAP"] is None)
+        if trial["run"]:
+            trial["run"].finish(failed=trial["mAP"] is None)
     parent.metrics({f"best/{VALIDATION}": trials[0]["mAP"], "trials": len(trials)})
     parent.artifacts(OUT, "tuning")
     parent.finish()
 
 
 def _search(p: Params, paths: dict[str, str], name: str, parent: Run, data: str) -> list[dict[str, Any]]:
-    """All trials, best first: their ``values``, ``mAP`` (none where it failed), ``epochs`` and ``run_id``."""
+    """All trials, best first: their ``values``, ``mAP`` (none where it failed), ``epochs`` and ``run``."""
     # Ray Tune would take Ctrl-C for "that is enough"; here it ends the stage, and the same command goes on.
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
@@ -74,7 +74,7 @@ def _search(p: Params, paths: dict[str, str], name: str, parent: Run, data: str)
     beside = ray_training.concurrent(p.compute, *resources)
     scaled = ray_training.scaling(p.compute, *resources, trials=beside, reserved=DRIVER_CPU)
     folder = (ray_training.RUNS / name).resolve()
-    trial = partial(_trial, base=p, paths=paths, folder=folder, parent=parent.id, data=data, scaled=scaled)
+    trial = partial(_trial, base=p, paths=paths, folder=folder, parent=parent.key, data=data, scaled=scaled)
     trainable = tune.with_resources(trial, {"CPU": DRIVER_CPU})
     state = folder / "search"
     if tune.Tuner.can_restore(str(state)):
@@ -94,13 +94,13 @@ def _search(p: Params, paths: dict[str, str], name: str, parent: Run, data: str)
     for result in (results[i] for i in range(len(results))):
         metrics = result.metrics or {}
         values = dict(result.config or {})
-        marker = ray_training.RUNS / name / _trial_name(values) / "mlflow_run_id"
+        marker = ray_training.RUNS / name / _trial_name(values) / "mlflow_run"
         found.append(
             {
                 "values": values,
                 "mAP": metrics.get(VALIDATION) if result.error is None else None,
                 "epochs": metrics.get("training_iteration", 0),
-                "run_id": marker.read_text().strip() if marker.is_file() else "",
+                "run": Run(marker.read_text().strip()) if marker.is_file() else None,
             }
         )
     found.sort(key=lambda t: (-(t["mAP"] if t["mAP"] is not None else -1.0), str(t["values"])))
@@ -199,7 +199,9 @@ def _write(p: Params, trials: list[dict[str, Any]]) -> None:
         rows = csv.writer(file)
         rows.writerow([*best, "mAP", "epochs", "mlflow_run"])
         for trial in trials:
-            rows.writerow([*trial["values"].values(), trial["mAP"], trial["epochs"], trial["run_id"]])
+            rows.writerow(
+                [*trial["values"].values(), trial["mAP"], trial["epochs"], trial["run"] and trial["run"].id]
+            )
     tuning_figures.draw(OUT, p.tune.space, [(t["values"], t["mAP"]) for t in trials if t["mAP"] is not None])
     for trial in trials:
         score = "failed" if trial["mAP"] is None else f"mAP {trial['mAP']:.1f}"

@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 import cuhs
 from cuhs.data.shards import read_summary
 
@@ -15,6 +17,20 @@ DATASET = Path("data/dataset")
 def data_version(root: Path = DATASET) -> str:
     """The built dataset's version: a hash of its shards."""
     return str(read_summary(root)["version"])
+
+
+def data_digest(root: Path = DATASET, lock: Path = Path("dvc.lock")) -> str:
+    """What DVC calls the built dataset: its hash in ``dvc.lock``, or the dataset's own version where that is of
+    another build, or DVC has no part in this."""
+    try:
+        stages = yaml.safe_load(lock.read_text())["stages"]
+        (locked,) = (out for out in stages["build_dataset"]["outs"] if out["path"] == root.as_posix())
+        files = [path for path in root.rglob("*") if path.is_file()]
+        if (locked["nfiles"], locked["size"]) == (len(files), sum(path.stat().st_size for path in files)):
+            return str(locked["md5"])
+    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError):
+        pass
+    return data_version(root)
 
 
 def code_version() -> str:

@@ -1,6 +1,6 @@
 """The measures of every evaluation group, with intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +103,7 @@ def evaluate_groups(
     chunk_mb: float = 128,
     resamples: int = 10_000,
     seed: int = 0,
+    ranker: Callable[..., Ranking] = rank,
 ) -> dict[str, Group]:
     """Rank each group's queries against the group's gallery rows.
 
@@ -113,6 +114,7 @@ def evaluate_groups(
         chunk_mb: see :func:`.ranking.rank`.
         resamples: see :func:`.bootstrap.interval`.
         seed: see :func:`.bootstrap.interval`.
+        ranker: :func:`.ranking.rank`, or :func:`.reranking.rank_reranked`.
 
     Returns:
         ``all`` first, then every group that a row names, sorted.
@@ -125,7 +127,7 @@ def evaluate_groups(
     for name in [ALL, *sorted(named - {ALL})]:
         query_rows, gallery_rows = query.rows_of(name), gallery.rows_of(name)
         queries, rows = query.take(query_rows), gallery.take(gallery_rows)
-        ranking = rank(**queries.against(rows), chunk_mb=chunk_mb)
+        ranking = ranker(**queries.against(rows), chunk_mb=chunk_mb)
         metrics = measures(ranking, np.asarray(queries.pids), ranks, resamples, seed)
         results[name] = Group(metrics | {"gallery": len(rows)}, query_rows, gallery_rows, ranking)
     return results

@@ -62,8 +62,8 @@ def train_epoch(
         on_step: called with (done, steps) after each step, for progress.
 
     Returns:
-        Means of this worker: ``loss``, its terms ``loss/cross_entropy/BRANCH`` and ``loss/metric/BRANCH``, ``lr`` at
-        the end, and ``images_per_second``.
+        Means of this worker: ``loss``, its terms ``loss/cross_entropy/BRANCH`` and, by the metric loss's name,
+        ``loss/triplet/BRANCH``, ``lr`` at the end, and ``images_per_second``.
     """
     model.train()
     metric = metric_loss(config.metric_loss, config.margin)
@@ -81,7 +81,7 @@ def train_epoch(
         loss.backward()
         optimizer.step()
         for name, value in {"": loss.detach(), **terms}.items():
-            sums[f"loss/{name}".rstrip("/")] += value
+            sums[f"loss/{name.replace('metric', config.metric_loss)}".rstrip("/")] += value
         images += len(labels)
         on_step(step + 1, steps)
     means = {name: float(value) / steps for name, value in sums.items()}

@@ -8,8 +8,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import psutil
 import pytest
+import torch
+import yaml
+
+from cuhs.data.dataset import PersonImages
+from cuhs.export import load
 
 pytestmark = pytest.mark.system
 
@@ -154,6 +161,37 @@ def test_one_mlflow_run_holds_training_and_evaluation(project: Project) -> None:
     assert run.data.metrics["all/mAP"] == pytest.approx(project.json("reports/metrics.json")["all"]["mAP"])
     assert [m.step for m in client.get_metric_history(run.info.run_id, "train/loss")] == [1, 2, 3, 4, 5, 6]
     assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"model", "evaluation"}
+    assert "train/loss/triplet/in2" in run.data.metrics
+    assert run.data.tags["mlflow.note.content"].startswith("cuhs on fg_synth, model: bn (gap), in (2 branches")
+    assert run.data.tags["cuhs.localiser_run"]
+    (used,) = run.inputs.dataset_inputs
+    lock = yaml.safe_load((project.folder / "dvc.lock").read_text())
+    assert used.dataset.digest == lock["stages"]["build_dataset"]["outs"][0]["md5"]
+    assert used.tags[0].value == "training"
+    assert "system/cpu_utilization_percentage" in run.data.metrics
+
+
+def test_the_first_model_is_the_champion_and_loads_without_pickle(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    registered = project.json("reports/registration.json")
+    assert (registered["version"], registered["decision"], registered["champion"]) == (1, "champion", 1)
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{project.folder / 'mlflow.db'}")
+    try:
+        model = mlflow.pyfunc.load_model(f"models:/{registered['model']}@champion")
+    finally:
+        mlflow.set_tracking_uri(before)
+    images = PersonImages(project.folder / "data/dataset", "query", 64, 32)
+    served = model.predict(pd.DataFrame({"image": [images.encoded(i) for i in range(3)]}))
+    network, _ = load(project.folder / "models/cuhs")
+    with torch.inference_mode():
+        features = network.embed(torch.stack([images[i][0] for i in range(3)]))
+    np.testing.assert_allclose(served, features.numpy(), atol=1e-5)
+    assert set(model.metadata.metadata["thresholds"]) == set(project.json("reports/thresholds.json"))
 
 
 def test_status_is_clean_and_a_second_repro_runs_nothing(project: Project) -> None:
@@ -198,5 +236,5 @@ def test_changed_epochs_run_only_training_and_evaluation(project: Project) -> No
     tiny = [part for override in TINY if "train.epochs" not in override for part in ("-S", override)]
     out = project.run("dvc", "exp", "run", *tiny, "-S", "train.epochs=2")
     ran = [line.split("'")[1] for line in out.splitlines() if line.startswith("Running stage")]
-    assert ran == ["train", "evaluate"]
+    assert ran == ["train", "evaluate", "register"]
     assert len(project.losses()) == 2

@@ -1,0 +1,49 @@
+"""How busy the machine of a worker is, in MLflow's own system metrics, told to the board."""
+
+import threading
+from contextlib import suppress
+from typing import Any
+
+EVERY_S = 5.0
+
+
+class MachineMetrics(threading.Thread):
+    """Tells the board how busy this machine is, until the worker ends; one worker of each machine does.
+
+    Args:
+        board: its actor.
+        context: the worker's, of Ray Train.
+    """
+
+    def __init__(self, board: Any, context: Any) -> None:
+        super().__init__(name="machine metrics", daemon=True)
+        self._board = board
+        self._first = context.get_local_rank() == 0
+        machines = context.get_world_size() > context.get_local_world_size()
+        self._prefix = f"system/node_{context.get_node_rank()}/" if machines else "system/"
+        self._over = threading.Event()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._over.set()
+
+    def run(self) -> None:
+        """Look every :data:`EVERY_S` seconds."""
+        if not self._first:
+            return
+        # Importing MLflow takes seconds, and the training need not wait for it.
+        from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+        from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+        from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+        from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+
+        monitors: list[Any] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
+        with suppress(Exception):  # whatever a machine without NVIDIA's driver raises
+            monitors.append(GPUMonitor())
+        while not self._over.wait(EVERY_S):
+            values: dict[str, float] = {}
+            for monitor in monitors:
+                monitor.collect_metrics()
+                values |= monitor.aggregate_metrics()
+                monitor.clear_metrics()
+            self._board.machine.remote({f"{self._prefix}{key}": value for key, value in values.items()})

@@ -1,0 +1,58 @@
+"""The model as MLflow serves it: image files in, embeddings out, everything in between inside.
+
+MLflow keeps this file as the model's code, so it imports ``cuhs`` alone, a copy of which lies beside it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import torch
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+from cuhs.data.augment import decode, normalise
+from cuhs.data.images import BadImage
+from cuhs.data.images import load as checked
+from cuhs.export import load
+
+BATCH = 32
+
+
+class Embedder(PythonModel):
+    """Embeds images of people; two are the same person where the Euclidean distance is under the threshold."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Read the weights; no pickle takes part."""
+        self.network, self.card = load(Path(context.artifacts["model"]))
+
+    # The table has no type here: MLflow would take it for the signature that the model is logged with.
+    def predict(  # type: ignore[no-untyped-def]
+        self, context: PythonModelContext, model_input, params: dict[str, Any] | None = None
+    ) -> np.ndarray:
+        """Embeddings of images as they are in their files.
+
+        Args:
+            context: not used.
+            model_input: table with a column ``image`` of N encoded images (JPEG, PNG, …).
+            params: not used.
+
+        Returns:
+            (N, Σc) float32.
+
+        Raises:
+            MlflowException: an image cannot be decoded; the message says which and why. Served, this is HTTP 400.
+        """
+        images = [self._input(row, data) for row, data in enumerate(model_input["image"])]
+        with torch.inference_mode():
+            batches = [self.network.embed(torch.stack(images[i : i + BATCH])) for i in range(0, len(images), BATCH)]
+        return torch.cat(batches).numpy()
+
+    def _input(self, row: int, data: bytes) -> torch.Tensor:
+        try:
+            return normalise(decode(checked(data).data, self.card.height, self.card.width))
+        except BadImage as error:
+            raise mlflow.MlflowException.invalid_parameter_value(f"image {row}: {error}") from error
+
+
+mlflow.models.set_model(Embedder())
