@@ -1,0 +1,222 @@
+"""What a folder or a file holds, by content: the manifest that names it wherever it lies.
+
+A manifest is canonical JSON (sorted keys, sorted paths, no blanks, UTF-8) with path, size and SHA-256 of every file;
+the SHA-256 of the manifest itself is the tree's digest. A tree that is one file has the single path ``.``. Empty
+folders, times and modes do not count.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import unicodedata
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cuhs.errors import CuhsError
+
+# Objects from this size on are sent and checked in parts of it.
+PART = 16 * 2**20
+ITSELF = "."
+
+
+class DamagedTree(CuhsError):
+    """A tree or one of its files is not what was stored; fetching it again later will not help."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a tree: its relative POSIX path, bytes and SHA-256 in hexadecimal digits."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The files of a tree, sorted by path."""
+
+    entries: tuple[Entry, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the manifest, in hexadecimal digits."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(entry.size for entry in self.entries)
+
+    def to_json(self) -> bytes:
+        """The canonical manifest."""
+        files = [{"path": e.path, "sha256": e.sha256, "size": e.size} for e in self.entries]
+        text = json.dumps({"files": files}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return text.encode()
+
+    def places(self, root: Path) -> Iterator[tuple[Entry, Path]]:
+        """Each entry and where it lies when the tree lies at ``root``."""
+        for entry in self.entries:
+            yield entry, root if entry.path == ITSELF else root / entry.path
+
+
+def make_tree(entries: Iterable[Entry]) -> Tree:
+    """A tree of these entries in any order."""
+    return Tree(tuple(sorted(entries, key=lambda entry: entry.path)))
+
+
+def read_tree(manifest: bytes, digest: str) -> Tree:
+    """Read a manifest that came from elsewhere.
+
+    Raises:
+        DamagedTree: it is damaged, not canonical, or a path leaves the tree's folder.
+    """
+    if hashlib.sha256(manifest).hexdigest() != digest:
+        raise DamagedTree(f"tree {digest}: its manifest is damaged; push it again")
+    try:
+        listed: list[dict[str, Any]] = json.loads(manifest)["files"]
+        tree = make_tree(Entry(str(item["path"]), item["size"], str(item["sha256"])) for item in listed)
+        canonical = tree.to_json() == manifest
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedTree(f"tree {digest}: not a manifest ({type(error).__name__}); push it again") from error
+    if not canonical:
+        raise DamagedTree(f"tree {digest}: its manifest is not canonical; push it again")
+    if problem := _problem(tree):
+        raise DamagedTree(f"tree {digest}: refused, {problem}")
+    return tree
+
+
+def files_of(root: Path) -> list[tuple[str, Path]]:
+    """Relative path and place of every file of a folder or a file, sorted.
+
+    A link to a file counts as that file (DVC links outputs into its cache).
+
+    Raises:
+        CuhsError: there is nothing, or something that cannot be read or is neither file nor folder, such as a link
+            to a folder.
+    """
+    if root.is_file():
+        return [(ITSELF, root)]
+    if not root.is_dir():
+        raise CuhsError(f"{root}: no such file or folder")
+    found = []
+    for folder, folders, names in os.walk(root, onerror=_unreadable):
+        for name in folders:
+            if (path := Path(folder, name)).is_symlink():
+                raise CuhsError(f"{path}: a link to a folder; replace it by the folder")
+        for name in names:
+            path = Path(folder, name)
+            if not path.is_file():
+                raise CuhsError(f"{path}: neither a file nor a folder (or a link to nothing); remove it")
+            relative = path.relative_to(root).as_posix()
+            if problem := _path_problem(relative):
+                raise CuhsError(f"{path}: {problem}; rename it")
+            found.append((relative, path))
+    return sorted(found)
+
+
+def _unreadable(error: OSError) -> None:
+    raise CuhsError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What a file is checked by: size, SHA-256, and the sum that an S3 server keeps of it, in its notation."""
+
+    size: int
+    sha256: str
+    at_server: str
+
+
+def sums(path: Path) -> Sums:
+    """Read a file once for all its sums.
+
+    S3 keeps the Base64 SHA-256 of an object sent at once; of one sent in N parts the SHA-256 of the parts' SHA-256
+    digests, with ``-N`` behind it.
+    """
+    whole, parts, size = hashlib.sha256(), [], 0
+    with path.open("rb") as file:
+        while part := file.read(PART):
+            whole.update(part)
+            parts.append(hashlib.sha256(part).digest())
+            size += len(part)
+    if size < PART:
+        return Sums(size, whole.hexdigest(), b64encode(whole.digest()).decode())
+    composite = hashlib.sha256(b"".join(parts)).digest()
+    return Sums(size, whole.hexdigest(), f"{b64encode(composite).decode()}-{len(parts)}")
+
+
+def is_entry(path: Path, entry: Entry) -> bool:
+    """Whether a file is there and is what the entry says, by its checksum."""
+    try:
+        return path.stat().st_size == entry.size and sums(path).sha256 == entry.sha256
+    except OSError:
+        return False
+
+
+def make_room(root: Path, places: list[Path]) -> None:
+    """Make the folders that files will lie in, and remove all else from ``root``, also files that are links."""
+    if places != [root]:
+        root.mkdir(parents=True, exist_ok=True)
+    wanted, folders = set(places), {folder for place in places for folder in place.parents}
+    for path in sorted(root.rglob("*"), reverse=True):  # what is in a folder comes before it
+        if path.is_symlink() or not path.is_dir():
+            if path not in wanted or path.is_symlink():
+                path.unlink()
+        elif path not in folders:
+            path.rmdir()
+    for place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder if there is one; of a link, the link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def replace(new: Path, target: Path) -> None:
+    """Put a folder or a file where another may lie."""
+    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    with suppress(FileNotFoundError):
+        target.rename(old)
+    new.rename(target)
+    remove(old)
+
+
+def _problem(tree: Tree) -> str | None:
+    paths = [entry.path for entry in tree.entries]
+    if paths == [ITSELF]:
+        paths = []
+    for path in paths:
+        if problem := _path_problem(path):
+            return f"{path!r}: {problem}"
+    if len(set(paths)) < len(paths):
+        return "a path is there twice"
+    folders = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
+    if both := sorted(folders & set(paths)):
+        return f"{both[0]!r} is both a file and a folder"
+    for entry in tree.entries:
+        if type(entry.size) is not int or entry.size < 0 or not re.fullmatch("[0-9a-f]{64}", entry.sha256):
+            return f"{entry.path!r} has no proper size and checksum"
+    return None
+
+
+def _path_problem(path: str) -> str | None:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    if "\\" in path or any(unicodedata.category(letter) == "Cc" for letter in path):
+        return "its name has a backslash or a control character"
+    if path != str(PurePosixPath(path)) or path.startswith("/") or {"..", "."} & set(path.split("/")):
+        return "its path leaves its folder"
+    return None
