@@ -76,7 +76,7 @@ def photograph(root: Path, share: float) -> list[list[str]]:
     for name in names(share):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A pixel of this grid for each cell of a difference hash and more, so that no two look alike.
+        # A grid as fine as the waves that photographs are told apart by, so that no two look alike.
         grid = Image.fromarray(rng.integers(0, 256, (32, 16, 3), dtype=np.uint8))
         grid.resize((64, 128), Image.Resampling.BICUBIC).save(path, quality=60)
         files.append(str(path))

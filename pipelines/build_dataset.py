@@ -30,6 +30,8 @@ def source_files(raw: Path, source: params.Source) -> SourceFiles:
         clothing=raw / source.clothing if source.clothing else None,
         boxes=raw / source.boxes if source.boxes else None,
         keypoints=raw / source.keypoints if source.keypoints else None,
+        detector=str(raw / source.detector) if source.detector not in (None, "coco") else source.detector,
+        fixed_box=source.fixed_box,
         classify=source.classify,
     )
 

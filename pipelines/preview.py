@@ -52,10 +52,18 @@ def _examples(source: str, files: SourceFiles, listed: Listed) -> Table:
             "–" if image.camid is None else sample.camid,
             image.split or "drawn",
             sample.colour,
-            listed.boxes.origin(image.path) if image.path in listed.boxes.by_path else "no",
+            _box(files, listed, image),
         )
         table.add_row(*(Text(text, overflow="fold") for text in texts))
     return table
+
+
+def _box(files: SourceFiles, listed: Listed, image: RawImage) -> str:
+    """Where the image's box comes from, or will."""
+    if image.path in listed.boxes.by_path:
+        return listed.boxes.origin(image.path)
+    steps = [*(["detected"] if files.detector else []), *(["fixed"] if files.fixed_box else [])]
+    return " or ".join(steps) if steps and image.is_person else "no"
 
 
 def _counts(listed: Listed) -> Table:
@@ -91,7 +99,8 @@ def _notes(files: SourceFiles, listed: Listed) -> list[str]:
     if any(image.camid is None for image in listed.images):
         lines.append("no cameras: every image of a person can match every other image of theirs")
     if files.clothing and listed.unlabelled:
-        lines.append(f"{listed.unlabelled:,} identities have no label and count as other")
+        follows = "are given a colour by the classifier" if files.classify else "count as other"
+        lines.append(f"{listed.unlabelled:,} identities have no label and {follows}")
     if listed.boxes.unmatched:
         unmatched = listed.boxes.unmatched
         lines.append(f"{len(unmatched):,} rows of {files.boxes} name no image of the source: {_some(unmatched)}")

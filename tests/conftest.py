@@ -41,6 +41,8 @@ def row(rng: np.random.Generator, pid: str, camid: int, number: int, box: list[f
         "camid": f"made/{camid}",
         "source": "made",
         "colour": "black",
+        "colour_origin": "label",
+        "colour_confidence": None,
         "box": box,
         "box_origin": box and "annotation",
         "path": f"{pid}_{camid}_{number}.jpg",

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cuhs.data import fine_grained, splits
-from cuhs.data.checking import Progress, check
+from cuhs.data.boxing import detectors, with_detected_boxes, with_fixed_boxes
+from cuhs.data.checking import Progress, check, unusual_boxes
 from cuhs.data.colouring import with_colours
 from cuhs.data.examination import Problem, examine
 from cuhs.data.fine_grained import GALLERY_SHARE
@@ -79,10 +80,14 @@ def build(
 
     try:
         listed = {source: list_source(source, files) for source, files in sources.items()}
+        models = detectors(sources, listed)
         own = read_identity_list(identities, _people(listed)) if identities else None
         with Scratch(out.with_name(f"{out.name}.unfinished")) as scratch:
             checked = check(sources, listed, scratch, mapper, progress)
-            checked, found = with_colours(checked, sources, listed, mapper, progress)
+            checked = with_detected_boxes(checked, sources, models, scratch, progress)
+            # The torso is told from the box; the fixed one says nothing of it.
+            checked = with_colours(checked, sources, mapper, progress)
+            checked = with_fixed_boxes(checked, sources)
             rows = _place(checked.samples, protocol, own, seed, test_share, other_share, gallery_share)
             examined = examine(rows, checked.findings)
             summary = {
@@ -90,12 +95,10 @@ def build(
                 "protocol": protocol,
                 "seed": seed,
                 "version": "",
-                **summarise(rows, checked.boxes, examined, left_out=len(checked.samples) - len(rows)),
-                "unlabelled": {source: part.unlabelled for source, part in listed.items()},
-                "classified": found,
+                **summarise(rows, checked.origins, examined, left_out=len(checked.samples) - len(rows)),
                 "quarantine": checked.quarantine,
                 "dropped_boxes": checked.dropped_boxes,
-                "unusual_boxes": checked.unusual_boxes,
+                "unusual_boxes": unusual_boxes(checked),
                 "shards": [],
             }
             if refused := examined.refused(allow):

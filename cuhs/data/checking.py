@@ -1,6 +1,6 @@
 """Inspecting every image of every source, and joining what names, annotations and pixels say of it."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -28,8 +28,7 @@ class Checked:
         boxes: head-shoulder boxes in [0, 1].
         quarantine: ``source``, ``path`` and ``reason`` of each file that is not used.
         dropped_boxes: ``source``, ``file`` and ``reason`` of each annotation that is not used.
-        origins: where each box comes from.
-        unusual_boxes: ``source``, ``file`` and ``reason`` of boxes that are used but unlike their source's others.
+        origins: where each box comes from, one of :data:`cuhs.data.head_shoulder_boxes.ORIGINS`.
     """
 
     samples: list[Sample]
@@ -38,7 +37,6 @@ class Checked:
     quarantine: list[dict[str, str]]
     dropped_boxes: list[dict[str, str]]
     origins: dict[Key, str]
-    unusual_boxes: list[dict[str, str]]
 
 
 def check(
@@ -60,7 +58,7 @@ def check(
     Raises:
         CuhsError: no image is usable.
     """
-    checked = Checked([], {}, {}, [], [], {}, [])
+    checked = Checked([], {}, {}, [], [], {})
     for source, part in listed.items():
         checked.quarantine.extend(
             {"source": source, "path": path, "reason": "the name does not follow the layout"} for path in part.strays
@@ -70,7 +68,8 @@ def check(
         if finding.fault:
             checked.quarantine.append({"source": source, "path": image.path, "reason": finding.fault})
             continue
-        checked.samples.append(Sample(source, image, part.colours.get(image.pid, "other")))
+        colour = part.colours.get(image.pid)
+        checked.samples.append(Sample(source, image, colour or "other", "label" if colour else None))
         checked.findings[key] = finding
         if image.path in part.boxes.by_path:
             box = normalise(part.boxes.by_path[image.path], finding.width, finding.height)
@@ -85,17 +84,26 @@ def check(
             {"source": source, "file": file, "reason": "names no image of the source"}
             for file in part.boxes.unmatched
         )
-        checked.unusual_boxes.extend(_unusual(source, checked.boxes))
     if not checked.samples:
         first = checked.quarantine[0]
         raise CuhsError(f"no usable image; the first bad one is {first['source']}/{first['path']}: {first['reason']}")
     return checked
 
 
-def _unusual(source: str, boxes: Mapping[Key, Box]) -> list[dict[str, str]]:
-    keys = sorted(key for key in boxes if key[0] == source)
-    reasons = implausible(np.array([boxes[key] for key in keys]))
-    return [{"source": source, "file": keys[row][1], "reason": reason} for row, reason in reasons.items()]
+def unusual_boxes(checked: Checked) -> list[dict[str, str]]:
+    """``source``, ``file`` and ``reason`` of boxes that are used but unlike their source's others.
+
+    Fixed boxes are left out: they are all the same.
+    """
+    by_source: dict[str, list[Key]] = defaultdict(list)
+    for key in sorted(checked.boxes):
+        if checked.origins[key] != "fixed":
+            by_source[key[0]].append(key)
+    return [
+        {"source": source, "file": keys[row][1], "reason": reason}
+        for source, keys in by_source.items()
+        for row, reason in implausible(np.array([checked.boxes[key] for key in keys])).items()
+    ]
 
 
 def _inspected(

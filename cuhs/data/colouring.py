@@ -12,7 +12,7 @@ from cuhs.data.images import load
 from cuhs.data.inspection import BATCH, Key
 from cuhs.data.parallel import Mapper
 from cuhs.data.records import Sample
-from cuhs.data.sources import Listed, SourceFiles, raw_bytes
+from cuhs.data.sources import SourceFiles, raw_bytes
 from cuhs.data.torso import torso_features
 
 
@@ -32,30 +32,28 @@ def torsos(batch: Torsos) -> np.ndarray:
 def with_colours(
     checked: Checked,
     sources: Mapping[str, SourceFiles],
-    listed: Mapping[str, Listed],
     mapper: Mapper,
     progress: Progress,
-) -> tuple[Checked, dict[str, float]]:
+) -> Checked:
     """Give a colour to people without a label, in the sources that ask for it (``classify``).
 
     A source's cameras are compared by all its images, labelled people's too; labels stay as they are.
-
-    Returns:
-        The same with new colours, and the probability of each colour that was found, by identity.
     """
     found: dict[str, tuple[str, float]] = {}
-    for source, part in listed.items():
+    for source, files in sources.items():
         people = [s for s in checked.samples if s.source == source and s.is_person]
-        if not sources[source].classify or all(sample.raw.pid in part.colours for sample in people):
+        if not files.classify or all(sample.colour_origin for sample in people):
             continue
-        features = np.concatenate(list(_features(source, people, checked.boxes, sources[source], mapper, progress)))
-        decided = classify(features, [s.pid for s in people], [s.camid for s in people])
-        labelled = {sample.pid for sample in people if sample.raw.pid in part.colours}
-        found |= {pid: decision for pid, decision in decided.items() if pid not in labelled}
-    samples = [
-        replace(sample, colour=found[sample.pid][0]) if sample.pid in found else sample for sample in checked.samples
-    ]
-    return replace(checked, samples=samples), {pid: round(sure, 3) for pid, (_, sure) in found.items()}
+        features = np.concatenate(list(_features(source, people, checked.boxes, files, mapper, progress)))
+        found |= classify(features, [s.pid for s in people], [s.camid for s in people])
+    return replace(checked, samples=[_coloured(sample, found) for sample in checked.samples])
+
+
+def _coloured(sample: Sample, found: Mapping[str, tuple[str, float]]) -> Sample:
+    if sample.colour_origin or sample.pid not in found:
+        return sample
+    colour, sure = found[sample.pid]
+    return replace(sample, colour=colour, colour_origin="classifier", colour_confidence=round(sure, 3))
 
 
 def _features(

@@ -21,7 +21,7 @@ class Pair:
 
     Attributes:
         train, test: the two.
-        bits: of their difference hashes that differ; 0 where both files are the same.
+        bits: of their hashes that differ; 0 where both files are the same.
     """
 
     train: Row
@@ -123,7 +123,7 @@ def queries_without_match(rows: Iterable[Row]) -> list[Row]:
 
 
 def _pairs(training: list[Row], testing: list[Row], findings: Mapping[Key, Finding]) -> list[Pair]:
-    """Each testing image with its nearest training image, the most alike first."""
+    """Each testing image with its nearest training image if there is one at all like it, the most alike first."""
     same = {findings[row.key].digest: row for row in reversed(training)}
     copied = [row for row in testing if findings[row.key].digest in same]
     pairs = [Pair(same[findings[row.key].digest], row, 0) for row in copied]
@@ -132,7 +132,8 @@ def _pairs(training: list[Row], testing: list[Row], findings: Mapping[Key, Findi
     among = [row for row in training if row.key in looks]
     if left and among:
         index, bits = nearest([looks[row.key] for row in left], [looks[row.key] for row in among])
-        pairs += [Pair(among[i], row, n) for row, i, n in zip(left, index.tolist(), bits.tolist(), strict=True)]
+        found = zip(left, index.tolist(), bits.tolist(), strict=True)
+        pairs += [Pair(among[i], row, n) for row, i, n in found if i >= 0]
     return sorted(pairs, key=lambda pair: (pair.bits, pair.test.key))
 
 

@@ -11,6 +11,10 @@ from cuhs.errors import CuhsError
 
 Box = tuple[float, float, float, float]
 
+# Where a box comes from, in the order in which they are asked: a file of boxes, a file of key points, a detector of
+# key points, and the same upper part of every image.
+ORIGINS = ("annotation", "keypoints", "detected", "fixed")
+
 
 @dataclass(frozen=True)
 class PixelBoxes:
@@ -40,7 +44,7 @@ class PixelBoxes:
 
 
 def fixed_box() -> Box:
-    """The upper third of the image, for comparison with "fixed head-shoulder region" (Table 7)."""
+    """The upper third of the image, as in "fixed head-shoulder region" (Table 7)."""
     return (0.0, 0.0, 1.0, 1 / 3)
 
 

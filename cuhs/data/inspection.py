@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 
 from cuhs.data.images import BadImage, load
-from cuhs.data.near_duplicates import difference_hash
+from cuhs.data.near_duplicates import photograph_hash
 from cuhs.data.sources import SourceFiles, raw_bytes
 from cuhs.errors import CuhsError
 
@@ -25,7 +25,7 @@ class Finding:
         width, height: in pixels, of the image held upright.
         size: of the image in bytes, as the dataset stores it.
         plain: the dataset stores the file's own bytes.
-        look: its difference hash, None if it is empty to the eye.
+        look: its hashes as a photograph, None if it is empty to the eye.
     """
 
     digest: str
@@ -78,7 +78,7 @@ def _inspect_image(files: SourceFiles, path: str, known: Finding | None) -> Find
         return Finding(digest, str(error))
     height, width = encoded.pixels.shape[:2]
     plain = encoded.data == data
-    return Finding(digest, None, width, height, len(encoded.data), plain, difference_hash(encoded.pixels))
+    return Finding(digest, None, width, height, len(encoded.data), plain, photograph_hash(encoded.pixels))
 
 
 def digest_of(data: bytes) -> str:

@@ -27,7 +27,7 @@ class Item:
         row: the sample and its role.
         finding: what inspecting its image showed.
         box: its head-shoulder box in [0, 1], or None.
-        box_origin: ``annotation`` or ``keypoints``, or None.
+        box_origin: one of :data:`cuhs.data.head_shoulder_boxes.ORIGINS`, or None.
     """
 
     row: Row
@@ -43,6 +43,8 @@ class Item:
             "camid": sample.camid,
             "source": sample.source,
             "colour": sample.colour,
+            "colour_origin": sample.colour_origin,
+            "colour_confidence": sample.colour_confidence,
             "box": self.box,
             "box_origin": self.box_origin,
             "path": sample.raw.path,

@@ -53,11 +53,15 @@ class Sample:
         source: the source dataset's name.
         raw: the image.
         colour: upper-body clothing of the identity: ``black``, ``white`` or ``other``.
+        colour_origin: ``label`` or ``classifier``; None where nobody has looked, and the colour is ``other``.
+        colour_confidence: the classifier's probability of the colour.
     """
 
     source: str
     raw: RawImage
     colour: str
+    colour_origin: str | None = None
+    colour_confidence: float | None = None
 
     @property
     def pid(self) -> str:

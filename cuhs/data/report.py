@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.table import Table
 
 from cuhs.data.examination import Examined
-from cuhs.data.head_shoulder_boxes import Box
+from cuhs.data.head_shoulder_boxes import ORIGINS, Box
 from cuhs.data.histograms import images_per_camera, images_per_identity
 from cuhs.data.inspection import Key
 from cuhs.data.near_duplicates import BITS, COPY
@@ -45,16 +45,16 @@ def warnings(summary: dict[str, Any]) -> list[str]:
     if summary["quarantine"]:
         first = summary["quarantine"][0]
         lines.append(
-            f"{len(summary['quarantine'])} files in quarantine, the first {first['source']}/{first['path']}: "
+            f"{len(summary['quarantine']):,} files in quarantine, the first {first['source']}/{first['path']}: "
             f"{first['reason']}"
         )
     if summary["dropped_boxes"]:
         first = summary["dropped_boxes"][0]
-        lines.append(f"{len(summary['dropped_boxes'])} boxes dropped, the first {first['file']}: {first['reason']}")
+        lines.append(f"{len(summary['dropped_boxes']):,} boxes dropped, the first {first['file']}: {first['reason']}")
     if summary["unusual_boxes"]:
         first = summary["unusual_boxes"][0]
         lines.append(
-            f"{len(summary['unusual_boxes'])} boxes are unlike the others of their source, the first of "
+            f"{len(summary['unusual_boxes']):,} boxes are unlike the others of their source, the first of "
             f"{first['source']}/{first['file']}: {first['reason']}"
         )
     for key, text in (
@@ -66,9 +66,9 @@ def warnings(summary: dict[str, Any]) -> list[str]:
         if summary[key]["count"]:
             first = summary[key]["first"][0]
             named = first if isinstance(first, str) else f"{first['test']} of {first['train']}"
-            lines.append(f"{summary[key]['count']} {text}, the first {named}")
+            lines.append(f"{summary[key]['count']:,} {text}, the first {named}")
     if summary["left_out"]:
-        lines.append(f"{summary['left_out']} images have no role in protocol {summary['protocol']}")
+        lines.append(f"{summary['left_out']:,} images have no role in protocol {summary['protocol']}")
     return lines
 
 
@@ -118,6 +118,7 @@ def write_page(
             (pid, photographer.tile(train), photographer.tile(test))
             for pid, (train, test) in list(examined.shared.items())[: len(summary["shared_identities"]["first"])]
         ],
+        box_origins=[origin for origin in ORIGINS if any(counted[origin] for counted in summary["boxes"].values())],
         bits=BITS,
         copy=COPY,
     )

@@ -4,6 +4,8 @@ Beside the dataset ``OUT`` lies ``OUT.unfinished`` until the build succeeds:
 
 ``CODE/checked.jsonl``  a line for each image that was decoded, by source and path. It counts for as long as the
                         file's content is the same: each is read and its digest compared, but not decoded again.
+``CODE/detected.jsonl`` a line for each batch of images that the detector of key points has seen, by a hash of the
+                        detector and of the images' digests.
 ``CODE/KEY.parquet``    the shards that are filled, each named by a hash of its rows and their files' digests.
 ``dataset.html``        where the build was refused: the page that shows why.
 
@@ -15,16 +17,17 @@ import inspect
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TextIO
 
 import PIL
 import pyarrow as pa
 
 from cuhs.data import images, inspection, near_duplicates, packing, shards
+from cuhs.data.head_shoulder_boxes import Box
 from cuhs.data.inspection import Finding
 
 FIELDS = [field.name for field in fields(Finding)]
@@ -38,9 +41,11 @@ class Scratch:
         self._done = folder / _code_version()[:16]
         self._done.mkdir(parents=True, exist_ok=True)
         self._known: dict[str, dict[str, Finding]] = {}
-        self._read()
-        self._file = (self._done / "checked.jsonl").open("a", encoding="utf-8")
-        self._file.write("\n")  # a kill may have left half a line
+        for source, path, finding in _entries(self._done / "checked.jsonl"):
+            self._known.setdefault(source, {})[path] = Finding(**finding)
+        self._detected: dict[str, list[Box | None]] = dict(_entries(self._done / "detected.jsonl"))
+        self._findings = _journal(self._done / "checked.jsonl")
+        self._boxes = _journal(self._done / "detected.jsonl")
 
     def __enter__(self) -> Self:
         return self
@@ -48,16 +53,11 @@ class Scratch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._close()
 
-    def _read(self) -> None:
-        journal = self._done / "checked.jsonl"
-        for line in journal.read_text(encoding="utf-8").split("\n") if journal.exists() else ():
-            try:
-                source, path, finding = json.loads(line)
-            except ValueError:  # empty, or half a line
-                continue
-            self._known.setdefault(source, {})[path] = Finding(**finding)
+    def _close(self) -> None:
+        self._findings.close()
+        self._boxes.close()
 
     def known(self, source: str, paths: Iterable[str]) -> dict[str, Finding]:
         """Earlier findings of images of a source, by path."""
@@ -70,8 +70,17 @@ class Scratch:
         for path, finding in found:
             if known.get(path) != finding:
                 values = {name: getattr(finding, name) for name in FIELDS}
-                self._file.write(json.dumps([source, path, values]) + "\n")
-        self._file.flush()
+                self._findings.write(json.dumps([source, path, values]) + "\n")
+        self._findings.flush()
+
+    def detected(self, key: str) -> list[Box | None] | None:
+        """What the detector found in the images of a batch, or None if it has not seen them."""
+        return self._detected.get(key)
+
+    def note_detected(self, key: str, boxes: list[Box | None]) -> None:
+        """Write a batch's boxes down."""
+        self._boxes.write(json.dumps([key, boxes]) + "\n")
+        self._boxes.flush()
 
     def shard(self, key: str) -> Path:
         """Where the shard of this key lies, or will."""
@@ -102,8 +111,24 @@ class Scratch:
 
     def discard(self) -> None:
         """Delete everything."""
-        self._file.close()
+        self._close()
         shutil.rmtree(self.folder)
+
+
+def _entries(journal: Path) -> Iterator[Any]:
+    """What the lines of a journal say."""
+    for line in journal.read_text(encoding="utf-8").split("\n") if journal.exists() else ():
+        try:
+            yield json.loads(line)
+        except ValueError:  # empty, or half a line
+            continue
+
+
+def _journal(path: Path) -> TextIO:
+    """The file, to write more lines to."""
+    file = path.open("a", encoding="utf-8")
+    file.write("\n")  # a kill may have left half a line
+    return file
 
 
 def _code_version() -> str:

@@ -2,20 +2,22 @@
 
 ``ROOT/{train,query,gallery}/SOURCE-00000.parquet`` and ``ROOT/dataset.json``. One row is one image:
 
-=============  ======================  =====================================================
-column         type                    meaning
-=============  ======================  =====================================================
-image          binary                  the encoded image, as the source has it
-pid            string                  identity, namespaced by source: ``market1501/0002``
-camid          string                  camera, namespaced by source: ``market1501/1``
-source         string                  the source dataset's name
-colour         string                  upper-body clothing: ``black``, ``white`` or ``other``
-box            list<float32>, null     head-shoulder x1 y1 x2 y2 in [0, 1] of width and height
-box_origin     string, null            ``annotation``, ``keypoints`` or ``fixed``
-path           string                  the file, relative to the source's folder
-groups         list<string>            evaluation groups the row takes part in, always ``all``
-junk           bool                    ignored in ranking (Market-1501's pid -1)
-=============  ======================  =====================================================
+=================  ======================  =====================================================
+column             type                    meaning
+=================  ======================  =====================================================
+image              binary                  the encoded image, as the source has it
+pid                string                  identity, namespaced by source: ``market1501/0002``
+camid              string                  camera, namespaced by source: ``market1501/1``
+source             string                  the source dataset's name
+colour             string                  upper-body clothing: ``black``, ``white`` or ``other``
+colour_origin      string, null            ``label`` (a file) or ``classifier``; null: nobody has looked
+colour_confidence  float32, null           the classifier's probability of the colour
+box                list<float32>, null     head-shoulder x1 y1 x2 y2 in [0, 1] of width and height
+box_origin         string, null            ``annotation``, ``keypoints``, ``detected`` or ``fixed``
+path               string                  the file, relative to the source's folder
+groups             list<string>            evaluation groups the row takes part in, always ``all``
+junk               bool                    ignored in ranking (Market-1501's pid -1)
+=================  ======================  =====================================================
 """
 
 import json
@@ -37,6 +39,8 @@ SCHEMA = pa.schema(
         pa.field("camid", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
         pa.field("colour", pa.string(), nullable=False),
+        pa.field("colour_origin", pa.string()),
+        pa.field("colour_confidence", pa.float32()),
         # Not of fixed size: Parquet cannot read a null back among lists of fixed size.
         pa.field("box", pa.list_(pa.float32())),
         pa.field("box_origin", pa.string()),
@@ -74,7 +78,13 @@ def read_split(root: Path, split: str, columns: list[str] | None = None) -> pa.T
     tables = []
     for shard in shards:
         try:
-            tables.append(pq.read_table(shard, columns=columns, partitioning=None).cast(wanted))
+            table = pq.read_table(shard, columns=columns, partitioning=None)
+            if missing := [name for name in wanted.names if name not in table.column_names]:
+                raise CuhsError(
+                    f"{shard}: no column {', '.join(missing)}, so another version built it; rebuild it: "
+                    "dvc repro -f build_dataset"
+                )
+            tables.append(table.cast(wanted))
         except (OSError, ValueError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())
             raise CuhsError(

@@ -41,6 +41,9 @@ class SourceFiles:
         boxes: CSV of ``file,x1,y1,x2,y2``; images without a row have no box.
         keypoints: people's key points for the images without a box: a JSON file in COCO's form, or, for layout
             ``market1501``, the folder with the published 14 points.
+        detector: weights of a detector of key points for the people that still have no box: ``coco`` or a file, see
+            :func:`cuhs.data.keypoint_detector.keypoint_rcnn`.
+        fixed_box: give the upper part of the image to people who have no box then.
         classify: find the colour of people without a label by :mod:`cuhs.data.clothing_colour`; otherwise they
             are ``other``.
     """
@@ -53,6 +56,8 @@ class SourceFiles:
     clothing: Path | None = None
     boxes: Path | None = None
     keypoints: Path | None = None
+    detector: str | None = None
+    fixed_box: bool = False
     classify: bool = False
 
 

@@ -1,12 +1,12 @@
 """Counting what a build has placed: the figures of ``dataset.json``, in the form of the paper's Table 1."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cuhs.data.clothing import COLOURS
 from cuhs.data.examination import Examined, Pair
-from cuhs.data.head_shoulder_boxes import Box
+from cuhs.data.head_shoulder_boxes import ORIGINS
 from cuhs.data.inspection import Key
 from cuhs.data.shards import SPLITS
 from cuhs.data.splits import Row
@@ -17,12 +17,12 @@ Counts = dict[str, int]
 NAMED = 20
 
 
-def summarise(rows: list[Row], boxes: Mapping[Key, Box], examined: Examined, left_out: int) -> dict[str, Any]:
+def summarise(rows: list[Row], origins: Mapping[Key, str], examined: Examined, left_out: int) -> dict[str, Any]:
     """Counts of ids and images; ids leave out distractors and junk, images count them.
 
     Args:
         rows: the dataset.
-        boxes: head-shoulder boxes.
+        origins: where each row's head-shoulder box comes from, if it has one.
         examined: what was found in it.
         left_out: usable images that have no role.
     """
@@ -38,7 +38,8 @@ def summarise(rows: list[Row], boxes: Mapping[Key, Box], examined: Examined, lef
         "groups": {group: _by_split(groups[group]) for group in order if group in groups},
         "sources": {source: _by_split(held) for source, held in sorted(sources.items())},
         "colours": {colour: _count(row for row in rows if row.sample.colour == colour) for colour in COLOURS},
-        "boxes": {split: _box_counts((row for row in rows if row.split == split), boxes) for split in SPLITS},
+        "colour_origins": {source: _colour_origins(held) for source, held in sorted(sources.items())},
+        "boxes": {split: _box_origins((row for row in rows if row.split == split), origins) for split in SPLITS},
         "cameras": {source: _cameras(held) for source, held in sorted(sources.items())},
         "distractors": sum(row.sample.distractor for row in rows),
         "junk": sum(row.sample.junk for row in rows),
@@ -60,9 +61,17 @@ def _count(rows: Iterable[Row]) -> Counts:
     return {"ids": len({row.sample.pid for row in held if row.sample.is_person}), "images": len(held)}
 
 
-def _box_counts(rows: Iterable[Row], boxes: Mapping[Key, Box]) -> Counts:
-    has_box = [row.key in boxes for row in rows]
-    return {"annotation": sum(has_box), "none": len(has_box) - sum(has_box)}
+def _colour_origins(rows: list[Row]) -> Counts:
+    """Identities by where their colour comes from."""
+    known = {row.sample.pid: row.sample.colour_origin or "none" for row in rows if row.sample.is_person}
+    counted = Counter(known.values())
+    return {origin: counted[origin] for origin in ("label", "classifier", "none")}
+
+
+def _box_origins(rows: Iterable[Row], origins: Mapping[Key, str]) -> Counts:
+    """Images by where their box comes from."""
+    counted = Counter(origins.get(row.key, "none") for row in rows)
+    return {origin: counted[origin] for origin in (*ORIGINS, "none")}
 
 
 def _cameras(rows: Iterable[Row]) -> int:

@@ -30,6 +30,8 @@ def test_rows_carry_labels_boxes_and_the_files_own_bytes(
         "camid": "m/1",
         "source": "m",
         "colour": "black",
+        "colour_origin": "label",
+        "colour_confidence": None,
         "box": [0.0, 0.0, 0.5, 0.25],
         "box_origin": "annotation",
         "path": "query/0003_c1s1_000001_00.jpg",
@@ -38,6 +40,7 @@ def test_rows_carry_labels_boxes_and_the_files_own_bytes(
     }
     junk = found["bounding_box_test/-1_c3s1_000001_01.jpg"]
     assert (junk["pid"], junk["junk"], junk["box"], junk["box_origin"]) == ("m/-1", True, None, None)
+    assert (junk["colour"], junk["colour_origin"]) == ("other", None)
     assert len(found) == 11
     assert summary["dropped_boxes"] == [
         {
@@ -65,15 +68,18 @@ def test_summary_counts_people_without_distractors_and_junk(tmp_path: Path, mark
         "white": {"ids": 1, "images": 3},
         "other": {"ids": 1, "images": 4},
     }
-    assert summary["boxes"]["query"] == {"annotation": 1, "none": 1}
-    assert summary["boxes"]["train"] == {"annotation": 0, "none": 4}
-    assert {key: summary[key] for key in ("seed", "cameras", "distractors", "junk", "left_out", "unlabelled")} == {
+    nothing = {"annotation": 0, "keypoints": 0, "detected": 0, "fixed": 0}
+    assert summary["boxes"]["query"] == nothing | {"annotation": 1, "none": 1}
+    assert summary["boxes"]["train"] == nothing | {"none": 4}
+    assert {
+        key: summary[key] for key in ("seed", "cameras", "distractors", "junk", "left_out", "colour_origins")
+    } == {
         "seed": 7,
         "cameras": {"m": 3},
         "distractors": 1,
         "junk": 1,
         "left_out": 0,
-        "unlabelled": {"m": 1},
+        "colour_origins": {"m": {"label": 3, "classifier": 0, "none": 1}},
     }
     assert summary["queries_without_match"] == {"count": 0, "first": []}
     assert [shard["rows"] for shard in summary["shards"]] == [4, 2, 5]

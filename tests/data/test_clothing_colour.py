@@ -130,7 +130,7 @@ def test_scores_are_those_of_the_confusion_matrix() -> None:
 def test_real_people_are_told_apart_in_cross_validation_and_without_a_new_fit() -> None:
     raw = Path(REAL or "")
     results = cross_validated(labelled("cuhk03", raw))
-    assert results["cuhk03"]["black"]["f1"] > 0.83 and results["cuhk03"]["white"]["f1"] > 0.80
+    assert results["cuhk03"]["black"]["f1"] > 0.84 and results["cuhk03"]["white"]["f1"] > 0.81
     # Nobody in white is taken for black, or the other way round.
     confusion = results["cuhk03"]["confusion"]
     assert confusion[0][1] == confusion[1][0] == 0

@@ -46,13 +46,13 @@ def people(tmp_path: Path) -> SourceFiles:
     )
 
 
-def colours(root: Path) -> dict[str, str]:
+def colours(root: Path) -> dict[str, tuple[str, str | None, float | None]]:
+    """Colour, its origin and the classifier's probability of each identity."""
+    columns = ["pid", "colour", "colour_origin", "colour_confidence"]
     return {
-        pid: colour
+        row["pid"]: (row["colour"], row["colour_origin"], row["colour_confidence"])
         for split in ("train", "query", "gallery")
-        for pid, colour in zip(
-            *(read_split(root, split, ["pid", "colour"])[c].to_pylist() for c in ("pid", "colour")), strict=True
-        )
+        for row in read_split(root, split, columns).to_pylist()
     }
 
 
@@ -61,15 +61,17 @@ def test_people_without_a_label_are_coloured_and_labels_stay(
 ) -> None:
     summary = built({"own": people})
     found = colours(tmp_path / "out")
-    expected = {f"own/{pid:04d}": ("black", "other", "other")[pid % 3] for pid in range(12)}
-    assert found == expected | {"own/0000": "other"}
-    assert set(summary["classified"]) == set(expected) - {"own/0000"}
-    assert all(0 < sure <= 1 for sure in summary["classified"].values())
+    assert found.pop("own/0000") == ("other", "label", None)
+    assert {pid: colour for pid, (colour, _, _) in found.items()} == {
+        f"own/{pid:04d}": ("black", "other", "other")[pid % 3] for pid in range(1, 12)
+    }
+    assert all(origin == "classifier" and 0.4 < sure <= 1 for _, origin, sure in found.values())
+    assert summary["colour_origins"] == {"own": {"label": 1, "classifier": 11, "none": 0}}
 
 
 def test_nobody_is_coloured_where_it_is_not_asked_for(
     people: SourceFiles, built: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     summary = built({"own": replace(people, classify=False)})
-    assert set(colours(tmp_path / "out").values()) == {"other"}
-    assert summary["classified"] == {}
+    assert set(colours(tmp_path / "out").values()) == {("other", "label", None), ("other", None, None)}
+    assert summary["colour_origins"] == {"own": {"label": 1, "classifier": 0, "none": 11}}

@@ -8,6 +8,7 @@ from PIL import Image
 
 from cuhs.data.examination import examine, queries_without_match
 from cuhs.data.inspection import Finding
+from cuhs.data.near_duplicates import VIEWS
 from cuhs.data.records import RawImage, Sample, Split
 from cuhs.data.report import warnings
 from cuhs.data.sources import SourceFiles
@@ -25,10 +26,10 @@ def row(pid: int, camid: int, split: Split, number: int = 0) -> Row:
 
 
 def findings(rows: list[Row], looks: dict[int, int]) -> dict[tuple[str, str], Finding]:
-    """Of each row by its place: a hash with the given number of bits set; without one, an empty image."""
+    """Of each row by its place: hashes with the given number of bits set; without one, an empty image."""
     found = {}
     for place, item in enumerate(rows):
-        look = f"{(1 << looks[place]) - 1:064x}" if place in looks else None
+        look = f"{(1 << looks[place]) - 1:064x}" * len(VIEWS) if place in looks else None
         found[item.key] = Finding(f"digest{place}", None, 64, 128, 1000, True, look)
     return found
 

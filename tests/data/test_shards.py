@@ -17,6 +17,8 @@ ROW = {
     "camid": "market1501/1",
     "source": "market1501",
     "colour": "white",
+    "colour_origin": "classifier",
+    "colour_confidence": 0.75,
     "box": [0.0, 0.125, 1.0, 0.5],
     "box_origin": "keypoints",
     "path": "a/b.jpg",
@@ -26,7 +28,8 @@ ROW = {
 
 
 def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
-    rows = [ROW, ROW | {"pid": "market1501/0003", "box": None, "box_origin": None, "junk": True}]
+    unknown = {"box": None, "box_origin": None, "colour_origin": None, "colour_confidence": None}
+    rows = [ROW, ROW | unknown | {"pid": "market1501/0003", "junk": True}]
     write_shard(tmp_path / "train" / "m-00000.parquet", rows)
     table = read_split(tmp_path, "train")
     assert table.to_pylist() == rows and table.schema == SCHEMA
@@ -84,6 +87,17 @@ def test_a_shard_of_another_layout_is_named(tiny_dataset: Path, tmp_path: Path) 
     shard = tmp_path / "d" / "train" / "other.parquet"
     pq.write_table(pa.table({"pid": [1, 2]}), shard)
     assert str(shard) in refused(tmp_path / "d")
+
+
+def test_a_shard_of_an_earlier_version_is_told_to_be_rebuilt_and_its_other_columns_are_read(tmp_path: Path) -> None:
+    write_shard(tmp_path / "train" / "m.parquet", [ROW])
+    shard = tmp_path / "train" / "m.parquet"
+    pq.write_table(pq.read_table(shard).drop_columns(["colour_origin", "colour_confidence"]), shard)
+    assert refused(tmp_path) == (
+        f"{shard}: no column colour_origin, colour_confidence, so another version built it; rebuild it: "
+        "dvc repro -f build_dataset"
+    )
+    assert read_split(tmp_path, "train", ["pid"])["pid"].to_pylist() == [ROW["pid"]]
 
 
 def test_a_split_without_shards_says_what_to_run(tmp_path: Path) -> None:

@@ -29,20 +29,8 @@ def workspace(folder: Path, **data: object) -> Path:
         "clothing": "labels/clothing.csv",
         "boxes": "labels/boxes.csv",
     }
-    params = {
-        "profile": "quickstart",
-        "variant": "cuhs",
-        "synthesize": {},
-        "data": {"name": "small", "raw": "raw", "test_share": 1.0, "sources": {"cuhk03": source}} | data,
-        "image": {},
-        "network": {"streams": {"bn": {"kind": "global"}}},
-        "pretrain_hsl": {},
-        "train": {},
-        "compute": {},
-        "evaluate": {},
-        "tune": {},
-        "tracking": {},
-    }
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["data"] = {"name": "small", "raw": "raw", "test_share": 1.0, "sources": {"cuhk03": source}} | data
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     return folder
 
@@ -80,6 +68,10 @@ def test_stage_builds_what_params_say_and_prints_the_counts(tmp_path: Path) -> N
             "the folder looks like layout: cuhk03",
         ),
         ({"sources": {"x": {"layout": "cuhk03", "folder": "gone"}}}, "raw/gone: no such folder"),
+        (
+            {"sources": {"x": {"layout": "cuhk03", "folder": "cuhk", "detector": "rcnn.pth"}}},
+            "data.sources.x.detector: raw/rcnn.pth: no such file of weights",
+        ),
         ({"test_share": 0.0}, "data.test_share"),
         ({"raw": "elsewhere"}, "elsewhere/cuhk: no such folder"),
         ({"protocol": "market"}, "data.protocol"),

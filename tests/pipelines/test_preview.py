@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,22 @@ def test_what_is_not_known_is_a_dash_and_what_it_means_is_told(
     assert ["ann1.jpg", "own/ann", "–", "drawn", "–", "no"] in rows
     assert ["drawn", "2", "1", "0", "0", "0"] in rows
     assert ["note: no cameras: every image of a person can match every other image of theirs"] in rows
+
+
+def test_what_the_build_will_add_is_told_for_people_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "market", *MARKET)
+    (tmp_path / "labels.csv").write_text("pid,colour\n1,black\n")
+    files = SourceFiles("market1501", tmp_path / "market", clothing=tmp_path / "labels.csv", classify=True)
+    boxes = {
+        "detected": replace(files, detector="coco"),
+        "fixed": replace(files, fixed_box=True),
+        "detected or fixed": replace(files, detector="coco", fixed_box=True),
+    }
+    for text, asked in boxes.items():
+        rows = printed(monkeypatch, "m", asked)
+        assert [MARKET[0], "m/0002", "m/1", "train", "–", text] in rows
+        assert [MARKET[2], "m/-1 (junk)", "m/3", "gallery", "–", "no"] in rows
+        assert ["note: 2 identities have no label and are given a colour by the classifier"] in rows
 
 
 @pytest.mark.parametrize(
