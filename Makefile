@@ -1,6 +1,6 @@
 # The ways into the project; `make` alone lists them. All of them run in .venv, which the first one builds.
 .DEFAULT_GOAL := help
-.PHONY: help env repro test lint format params tune leaderboard audit lock ui
+.PHONY: help env repro test lint format params tune leaderboard audit checkout lock ui
 
 PORT ?= 5000
 METRIC ?= all/mAP
@@ -52,6 +52,9 @@ leaderboard: env ## evaluated models by METRIC=all/mAP, with intervals
 audit: env ## known vulnerabilities of the locked packages, and secrets in tracked files
 	@$(IN_VENV) python -m pip_audit --strict --disable-pip -r requirements.lock
 	@$(IN_VENV) python -m pytest -q tests/infra/test_secrets.py
+
+checkout: env ## code, parameters and data of a model: make checkout RUN=<MLflow run id>
+	@$(IN_VENV) python -m pipelines.checkout $(RUN)
 
 lock: | .venv/bin/uv ## resolve requirements.lock anew after a change in pyproject.toml
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \

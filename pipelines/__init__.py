@@ -1,1 +1,13 @@
-"""The stages of the pipeline, each a thin ``python -m pipelines.NAME``."""
+"""The stages of ``dvc.yaml``, each a module, and what they share."""
+
+import os
+
+# Libraries read these when they are imported. A tracking server that is away must not hold up a stage: few retries,
+# short waits; what fails is sent again later.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -186,4 +186,4 @@ def _run(p: params.Params, card: ModelCard) -> Run:
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore", category=UserWarning, module="torch")
-    cli.run(main)
+    cli.run_stage("evaluate", main)

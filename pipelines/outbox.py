@@ -76,9 +76,10 @@ class Outbox:
         for path in self._paths():
             entry = json.loads(path.read_text())
             folder = path.with_suffix("").resolve()
-            if "path" not in entry or folder in Path(entry["path"]).parents:
+            source = Path(entry.get("path", ""))
+            if "path" not in entry or folder in source.parents or not source.exists():
                 continue
-            source, kept = Path(entry["path"]), folder / Path(entry["path"]).name
+            kept = folder / source.name
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             if source.is_dir():

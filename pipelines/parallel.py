@@ -7,15 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from cuhs.data.parallel import AHEAD, Mapper, map_on_cores
+from pipelines import cli
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def mapper() -> Mapper:
-    """:func:`map_on_cluster` where ``RAY_ADDRESS`` names a cluster or Ray runs already, else the local one."""
+    """:func:`map_on_cluster` where ``RAY_ADDRESS`` names a cluster that shares this disk, or Ray runs already.
+
+    Else, and where it names a job server (``http://…``), which knows nothing of the files here, the local one.
+    """
     ray = sys.modules.get("ray")
-    if os.environ.get("RAY_ADDRESS") or (ray and ray.is_initialized()):
+    if not cli.elsewhere() and (os.environ.get("RAY_ADDRESS") or (ray and ray.is_initialized())):
         return map_on_cluster
     return map_on_cores
 

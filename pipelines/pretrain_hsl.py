@@ -77,4 +77,4 @@ def _write_metrics(metrics: dict[str, float]) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    cli.run(main)
+    cli.run_stage("pretrain_hsl", main)

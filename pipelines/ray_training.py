@@ -1,17 +1,18 @@
 """Ray Train around a training: workers, checkpoints, resuming, progress.
 
 A stage gives a function that builds a :class:`Training` on a worker; everything else is the same for both steps.
-Checkpoints lie in ``runs/NAME``, outside DVC's outputs (DVC deletes those before a stage runs); the name is a
-hash of all inputs, so the same command goes on where it was killed and a changed parameter starts afresh.
+Checkpoints lie in ``runs/NAME`` of this folder or of the object store (pipelines/checkpoint_store.py), outside DVC's
+outputs, which DVC deletes before a stage runs; the name is a hash of all inputs, so the same command goes on where it
+was killed and a changed parameter starts afresh. Ray itself is told of no checkpoint: it would copy them unverified.
 """
 
+import itertools
 import logging
 import math
 import os
 import shutil
-import tempfile
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,15 +23,18 @@ from torch import nn
 
 from cuhs.errors import CuhsError
 from cuhs.machine import usable_cpus
-from cuhs.training import checkpoint as checkpoints
-from pipelines.machine_metrics import MachineMetrics
-from pipelines.params import Compute, Params
+from pipelines.checkpoint_store import checkpoint_store
+from pipelines.machine_metrics import MachineMetrics, throughput
+from pipelines.params import Compute, Params, with_values
+from pipelines.places import located, place
 from pipelines.progress import WorkerProgress, board
 
 if TYPE_CHECKING:
     from pipelines.tracking import Run
 
 RUNS = Path("runs")
+
+log = logging.getLogger(__name__)
 
 
 class Training(Protocol):
@@ -73,9 +77,11 @@ def train(make: Make, params: Params, paths: dict[str, str], name: str, run: "Ru
     folder = (RUNS / name).resolve()
     scaled = scaling(params.compute, *resources())
     run_workers(make, params, paths, folder, run, scaled, label=name.partition("-")[0])
-    state = last_state(folder)
-    if state is None:
-        raise CuhsError(f"{folder}: no whole checkpoint after the training; run the command again")
+    store = checkpoint_store(RUNS, name)
+    last = store.newest()
+    if last is None:
+        raise CuhsError(f"{name}: no whole checkpoint after the training; run the command again")
+    state = store.load(last)
     run.history(state["history"])
     return state
 
@@ -93,43 +99,71 @@ def run_workers(
     """The Ray Train run behind a training, in an initialised Ray; arguments as of :func:`train` and
 
     Args:
-        folder: absolute run directory; checkpoints found there are gone on from.
+        folder: absolute run directory, within the folder of all; its run's checkpoints are gone on from.
         scaled: what :func:`scaling` gave.
         label: of the bar that shows it; none shows nothing.
         callbacks: of Ray Train.
     """
     import ray.train
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    config: dict[str, Any] = {"make": make, "params": params, "paths": paths, "folder": str(folder)}
+    places = {name: place(Path(path)) for name, path in paths.items()}
+    if Path(params.network.weights).is_file():
+        places["weights"] = place(Path(params.network.weights))
+    name = folder.relative_to(RUNS.resolve()).as_posix()
+    store = checkpoint_store(RUNS, name)
+    config: dict[str, Any] = {"make": make, "params": params, "places": places, "checkpoints": store, "name": name}
+    most = params.compute.max_failures
     run_config = RunConfig(
         name=folder.name,
         storage_path=str(folder.parent),
-        failure_config=FailureConfig(max_failures=params.compute.max_failures),
-        checkpoint_config=CheckpointConfig(num_to_keep=2),
+        failure_config=FailureConfig(max_failures=most),
         callbacks=list(callbacks),
     )
-    try:
-        with board(label, run) as shown:
-            trainer = TorchTrainer(
-                _worker,
-                train_loop_config=config | {"board": shown},
-                scaling_config=ScalingConfig(**scaled),
-                run_config=run_config,
-            )
-            result = trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        raise CuhsError(
-            f"{folder.name}: workers failed more than {params.compute.max_failures} times "
-            f"({str(error).strip().splitlines()[0]}); the same command goes on from the last checkpoint"
-        ) from error
-    if failure := (result.metrics or {}).get("failure"):
-        raise CuhsError(str(failure))
+
+    worker: Any = _worker  # Ray's annotations know nothing of what it returns
+
+    def fit() -> Any:
+        return TorchTrainer(
+            worker,
+            train_loop_config=config | {"board": shown},
+            scaling_config=ScalingConfig(**scaled),
+            run_config=run_config,
+        ).fit()
+
+    with board(label, run) as shown:
+        try:
+            result = _with_new_controllers(fit, name, most)
+        except (ray.train.TrainingFailedError, ray.exceptions.RayActorError) as error:
+            raise CuhsError(
+                f"{name}: failed more than {most} times ({_last_line(error)}); the same command goes on from the "
+                "last checkpoint"
+            ) from error
+    if result.return_value:
+        raise CuhsError(result.return_value)
+
+
+def _with_new_controllers(fit: Callable[[], Any], name: str, most: int) -> Any:
+    """Ray starts failed workers again, ``most`` times; what drives them has to be started again from here."""
+    import ray.train
+
+    for failed in itertools.count():
+        try:
+            return fit()
+        except (ray.train.ControllerError, ray.exceptions.RayActorError) as error:
+            if failed == most:
+                raise
+            log.warning("%s: %s; going on from the last checkpoint", name, _last_line(error))
+    raise AssertionError
 
 
 def discard(name: str) -> None:
     """Delete the checkpoints of a run whose outputs are safe."""
+    try:
+        checkpoint_store(RUNS, name).discard()
+    except CuhsError as error:
+        log.warning("checkpoints of %s are left: %s", name, error)
     shutil.rmtree(RUNS / name, ignore_errors=True)
 
 
@@ -139,7 +173,6 @@ def start_ray() -> None:
 
     if ray.is_initialized():
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     debug = bool(os.environ.get("CUHS_DEBUG"))
     options: dict[str, Any] = {
         "logging_level": logging.INFO if debug else logging.ERROR,
@@ -194,19 +227,23 @@ def concurrent(compute: Compute, resources: dict[str, float], node_cpus: float) 
     return max(1, int(resources.get("CPU", 1) // wanted))
 
 
-def last_state(folder: Path) -> dict[str, Any] | None:
-    """The state of the newest whole checkpoint in a run directory; damaged ones are passed over."""
-    for path in sorted(folder.glob("checkpoint_*/"), reverse=True):
-        if checkpoints.is_whole(path):
-            return checkpoints.load(path)
-        logging.getLogger(__name__).warning("%s: damaged or unfinished checkpoint, passed over", path)
+def _worker(config: dict[str, Any]) -> str | None:
+    """One Ray Train worker, its data on its machine; says why no training is possible.
+
+    Every worker fails alike then and would again: that is told and not raised, which would start all of them again.
+    """
+    with located(config["places"]) as paths:
+        try:
+            _train(config, paths)
+        except CuhsError as error:
+            return str(error)
     return None
 
 
-def _worker(config: dict[str, Any]) -> None:
-    """One Ray Train worker: build, resume, train epoch by epoch."""
-    import ray.train
+def _train(config: dict[str, Any], paths: dict[str, str]) -> None:
+    """Build, resume, train epoch by epoch."""
     import ray.train.torch
+    from ray.train.collective import broadcast_from_rank_zero
 
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
@@ -214,65 +251,58 @@ def _worker(config: dict[str, Any]) -> None:
     cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 1)
     # Ray counts the machine's cores; threads beyond those this process may use would wait for one another.
     torch.set_num_threads(max(1, min(math.ceil(cpus), usable_cpus())))
-    folder = Path(config["folder"])
-    try:
-        training: Training = config["make"](config["params"], config["paths"], device, rank, workers)
-        progress = WorkerProgress(config["board"], rank, training.epochs)
-        machine = MachineMetrics(config["board"], context)
-        machine.start()
-        state = last_state(folder)
-        history: list[dict[str, float]] = []
-        if state:
-            training.model.load_state_dict(state["model"])
-            training.optimizer.load_state_dict(state["optimizer"])
-            history = state["history"]
-        for epoch in range(len(history), training.epochs):
-            metrics = _mean_over_workers(training.epoch(epoch, partial(progress.position, epoch)))
-            if not all(math.isfinite(value) for value in metrics.values()):
-                raise CuhsError(f"the loss is not finite in epoch {epoch + 1}; lower lr or warm up longer")
-            history.append(metrics)
-            if rank == 0:
-                _checkpoint(folder, training, history, epoch)
-            else:
-                ray.train.report(metrics, checkpoint=None)
-            progress.end_epoch(history)
-        machine.stop()
-    except CuhsError as error:
-        # Every worker fails alike here; a retry would fail again, so it is reported and not raised.
-        ray.train.report({"failure": str(error)})
+    params, store = config["params"], config["checkpoints"]
+    if "weights" in paths:
+        params = with_values(params, {"network.weights": paths["weights"]})
+    training: Training = config["make"](params, paths, device, rank, workers)
+    progress = WorkerProgress(config["board"], rank, training.epochs)
+    machine = MachineMetrics(config["board"], context)
+    machine.start()
+    rate = throughput(config["name"], rank)
+    # All go on from the same one, whatever happens to it meanwhile.
+    with _failing_alone():
+        last = broadcast_from_rank_zero(store.newest() if rank == 0 else None)
+        state = store.load(last) if last else None
+    history: list[dict[str, float]] = []
+    if state:
+        training.model.load_state_dict(state["model"])
+        training.optimizer.load_state_dict(state["optimizer"])
+        history = state["history"]
+    for epoch in range(len(history), training.epochs):
+        own = training.epoch(epoch, partial(progress.position, epoch))
+        rate.set(own["images_per_second"])
+        metrics = _mean_over_workers(own)
+        if not all(math.isfinite(value) for value in metrics.values()):
+            raise CuhsError(f"the loss is not finite in epoch {epoch + 1}; lower lr or warm up longer")
+        history.append(metrics)
+        if rank == 0:
+            with _failing_alone():
+                store.save(_state(training, history), epoch)
+        ray.train.report(metrics)
+        progress.end_epoch(history)
+    machine.stop()
 
 
-def _checkpoint(folder: Path, training: Training, history: list[dict[str, float]], epoch: int) -> None:
-    import ray.train
-
-    state = {
+def _state(training: Training, history: list[dict[str, float]]) -> dict[str, Any]:
+    return {
         "model": training.model.state_dict(),
         "optimizer": training.optimizer.state_dict(),
-        "epoch": epoch,
+        "epoch": len(history) - 1,
         "history": history,
     }
-    local = Path(tempfile.mkdtemp())
-    checkpoints.save(local, state)
-    ray.train.report(
-        history[-1],
-        checkpoint=ray.train.Checkpoint.from_directory(local),
-        # Never a name again: an orphan of a killed attempt may still lie there.
-        checkpoint_dir_name=f"checkpoint_{epoch:04d}_{uuid.uuid4().hex[:8]}",
-        checkpoint_upload_fn=lambda checkpoint, name: _verified_copy(checkpoint.path, folder / name),
-        delete_local_checkpoint_after_upload=True,
-    )
 
 
-def _verified_copy(local: str, target: Path) -> Any:
-    """Copy a checkpoint and read it back: Ray's own copy can lose files without a word."""
-    import ray.train
+@contextmanager
+def _failing_alone() -> Iterator[None]:
+    """What fails here fails on this worker only: the others wait for it, so Ray has to start all of them again."""
+    try:
+        yield
+    except CuhsError as error:
+        raise OSError(str(error)) from error
 
-    unfinished = target.with_name(f"unfinished_{target.name}")
-    shutil.copytree(local, unfinished)
-    if not checkpoints.is_whole(unfinished):
-        raise OSError(f"{target}: the checkpoint differs from what was written")
-    unfinished.rename(target)
-    return ray.train.Checkpoint.from_directory(target)
+
+def _last_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[-1]
 
 
 def _mean_over_workers(metrics: dict[str, float]) -> dict[str, float]:

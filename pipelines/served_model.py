@@ -8,6 +8,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 import torch
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
@@ -26,9 +27,8 @@ class Embedder(PythonModel):
         """Read the weights; no pickle takes part."""
         self.network, self.card = load(Path(context.artifacts["model"]))
 
-    # The table has no type here: MLflow would take it for the signature that the model is logged with.
-    def predict(  # type: ignore[no-untyped-def]
-        self, context: PythonModelContext, model_input, params: dict[str, Any] | None = None
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> np.ndarray:
         """Embeddings of images as they are in their files.
 

@@ -15,16 +15,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-# A server that is away must not hold up a stage: few retries, short waits; what fails is sent again later.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-logging.getLogger("alembic").setLevel(logging.WARNING)
-
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import (  # noqa: E402
+from mlflow import MlflowClient
+from mlflow.entities import (
     Dataset,
     DatasetInput,
     InputTag,
@@ -33,22 +25,26 @@ from mlflow.entities import (  # noqa: E402
     RunStatus,
     RunTag,
 )
-from mlflow.entities import Run as MlflowRun  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST  # noqa: E402
+from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
-from cuhs.errors import CuhsError  # noqa: E402
-from pipelines.outbox import Entry, Outbox  # noqa: E402
-from pipelines.versions import git_commit  # noqa: E402
+from cuhs.errors import CuhsError
+from pipelines.outbox import Entry, Outbox
+from pipelines.versions import git_commit
 
 OUTBOX = Path("runs/outbox")
 KEY = "cuhs.key"
 # Answers that will be the same tomorrow.
 REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "BAD_REQUEST"}
+# A store that did not answer is left alone for so long: nobody waits for it with every entry.
+REST_S = 60.0
 # MLflow takes so many parameters at a time.
 PARAMS_AT_ONCE = 100
 
 log = logging.getLogger(__name__)
+# What fails is told of once, below.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -99,6 +95,9 @@ class Run:
         key: the run's own name, which the store keeps as a tag.
         run_id: what the store calls it, where that is known.
     """
+
+    _failure: Exception = MlflowException("not asked yet")
+    _rests_until = 0.0
 
     def __init__(self, key: str, run_id: str | None = None) -> None:
         self.key = key
@@ -230,7 +229,8 @@ class Run:
         self._put(do="reopen")
 
     def finish(self, failed: bool = False) -> None:
-        """End the run."""
+        """End the run; all that waits is tried once more."""
+        Run._rests_until = 0.0
         status = RunStatus.FAILED if failed else RunStatus.FINISHED
         self._put(do="finish", status=RunStatus.to_string(status), time=_now())
 
@@ -252,13 +252,13 @@ class Run:
     def _logged(self) -> int:
         """The last epoch that is logged or waits to be."""
         steps = [entry["step"] for entry in self._outbox.pending() if entry["do"] == "epoch"]
-        return max(steps) if steps else self._known_epochs()
-
-    def _known_epochs(self) -> int:
         try:
-            return int(self.client.get_run(self.id).data.metrics.get("epoch", 0)) if self.id else 0
+            return max(steps) if steps else self._known_epochs()
         except MlflowException:
             return 0
+
+    def _known_epochs(self) -> int:
+        return int(self.client.get_run(self.id).data.metrics.get("epoch", 0)) if self.id else 0
 
     def _last_step(self, metric: str) -> int:
         try:
@@ -280,14 +280,22 @@ class Run:
 
     def _search(self) -> MlflowRun | None:
         experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
-        runs = self.client.search_runs(experiments, f"tags.`{KEY}` = '{self.key}'", max_results=1)
+        runs = self.client.search_runs(experiments, f"tags.`{KEY}` = '{self.key}'")
+        # Where an answer gets lost, MLflow's client asks again, and the store makes a run twice.
+        for twin in runs[1:]:
+            self.client.delete_run(twin.info.run_id)
         return runs[0] if runs else None
 
     def _send_or_drop(self, entry: Entry) -> None:
+        if time.monotonic() < Run._rests_until:
+            raise Run._failure
         try:
             self._send(entry)
-        except MlflowException as error:
-            if error.error_code not in REFUSALS:
+        except Exception as error:  # whatever a server can raise
+            refused = isinstance(error, MlflowException) and error.error_code in REFUSALS
+            # A file may be gone where a stage was killed before it could send it.
+            if not refused and not isinstance(error, FileNotFoundError):
+                Run._failure, Run._rests_until = error, time.monotonic() + REST_S
                 raise
             log.warning("MLflow refuses an entry (%s): %s of run %s is dropped", _line(error), entry["do"], self.key)
 
@@ -317,8 +325,7 @@ class Run:
                 self.client.set_terminated(run, entry["status"], entry["time"])
 
     def _create(self, entry: Entry) -> None:
-        found = self._search()
-        if found is None:
+        if self._search() is None:
             tags = entry["tags"]
             if entry["parent"]:
                 parent = Run(entry["parent"])
@@ -326,8 +333,10 @@ class Run:
                     raise MlflowException("the run that this is a child of is not there yet")
                 tags |= {"mlflow.parentRunId": parent.id}
             experiment = _experiment(self.client, entry["experiment"])
-            found = self.client.create_run(experiment, entry["time"], tags, entry["name"])
-        self._id = run = str(found.info.run_id)
+            self.client.create_run(experiment, entry["time"], tags, entry["name"])
+        self._id = run = self._find()
+        if run is None:
+            raise MlflowException("the store does not know the run that it made")
         params = [Param(key, value) for key, value in entry["params"].items()]
         for start in range(0, len(params), PARAMS_AT_ONCE):
             self.client.log_batch(run, params=params[start : start + PARAMS_AT_ONCE])
@@ -341,6 +350,7 @@ class Run:
 
 def send_left() -> None:
     """Send what earlier stages could not."""
+    Run._rests_until = 0.0
     for folder in sorted(OUTBOX.glob("*/")):
         if not Run(folder.name).send():
             return  # the others would wait for the same server

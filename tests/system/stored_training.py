@@ -1,0 +1,64 @@
+"""``python -m tests.system.stored_training GATES``: a training whose every epoch waits for a test, as a stage has it."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pipelines import params, ray_training
+from pipelines.params import Params
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+NAME, EPOCHS = "train-stored", 6
+
+
+class Fit:
+    """Fits noise, always the same; epoch ``n``, counted from 1, waits for the file ``n`` in the folder ``gates``.
+
+    With the momentum of its optimizer a checkpoint has 32 MiB: two parts of an upload.
+    """
+
+    epochs = EPOCHS
+
+    def __init__(self, params: Params, paths: Mapping[str, str], device: torch.device, *_: int) -> None:
+        torch.manual_seed(0)
+        self.model = nn.Linear(2048, 2048, bias=False)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9)
+        self.gates = Path(paths["gates"])
+
+    def epoch(self, epoch: int, on_step: Callable[[int, int], None]) -> dict[str, float]:
+        """One step on the epoch's own noise."""
+        while not (self.gates / str(epoch + 1)).exists():
+            time.sleep(0.05)
+        noise = torch.randn(2, 4, 2048, generator=torch.Generator().manual_seed(epoch))
+        self.optimizer.zero_grad()
+        loss = nn.functional.mse_loss(self.model(noise[0]), noise[1])
+        loss.backward()
+        self.optimizer.step()
+        on_step(1, 1)
+        return {"loss": loss.item(), "images_per_second": 1.0}
+
+
+class Untracked:
+    """Stands where a run of MLflow would."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args, **kwargs: None
+
+
+def main() -> None:
+    """Train, and print the losses and a sum of the weights."""
+    p = params.with_values(params.load(PARAMS), {"compute.workers": 2, "compute.max_failures": 2})
+    run: Any = Untracked()
+    state = ray_training.train(Fit, p, {"gates": sys.argv[1]}, NAME, run)
+    losses = [epoch["loss"] for epoch in state["history"]]
+    print(json.dumps([losses, state["model"]["weight"].double().abs().sum().item()]))
+
+
+if __name__ == "__main__":
+    main()

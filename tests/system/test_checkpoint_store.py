@@ -1,0 +1,144 @@
+"""A training whose checkpoints lie in the object store: killed at every level, damaged, its server away."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from infra.local.seaweed import Seaweed
+from pipelines import params
+from pipelines.checkpoint_store import StoredCheckpoints
+from pipelines.object_store import ObjectStore
+from tests.system.project import ROOT, descendants, kill_tree, wait_for
+from tests.system.stored_training import EPOCHS, NAME, PARAMS, Fit
+
+pytestmark = pytest.mark.system
+
+
+class Stage:
+    """The stage in a process and a folder of its own, and its checkpoints in the store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.gates = folder, folder / "gates"
+        self.gates.mkdir()
+        self.store = ObjectStore.from_environment().within("runs", NAME)
+        self.process: subprocess.Popen[str] | None = None
+        self.started: list[psutil.Process] = []
+
+    def start(self) -> None:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "MLFLOW_"))}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.system.stored_training", str(self.gates)],
+            cwd=self.folder,
+            env=environment | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def open(self, *epochs: int) -> None:
+        """Let epochs run, counted from 1."""
+        for epoch in epochs:
+            (self.gates / str(epoch)).touch()
+
+    def stored(self) -> list[int]:
+        """Epochs of the checkpoints that are whole."""
+        return [int(name.split("_")[1]) + 1 for name in self.store.children() if self.store.within(name).trees()]
+
+    def wait(self, epoch: int) -> None:
+        """Until its checkpoint is stored."""
+        wait_for(lambda: epoch in self.stored(), self.process, seconds=120)
+
+    def kill_one(self, name: str) -> None:
+        """SIGKILL a process of Ray's."""
+        assert self.process
+        self.see()
+        descendants(self.process.pid, name)[0].kill()
+
+    def see(self) -> None:
+        """Remember all processes, to end those that outlive the stage."""
+        assert self.process
+        self.started += psutil.Process(self.process.pid).children(recursive=True)
+
+    def end(self) -> tuple[list[float], float]:
+        """Losses and weights of the whole training."""
+        assert self.process
+        out, _ = self.process.communicate(timeout=240)
+        assert self.process.returncode == 0, out[-4000:]
+        self.said = out
+        losses, weights = json.loads(out.splitlines()[-1])
+        return losses, weights
+
+    def kill(self) -> None:
+        if self.process:
+            kill_tree(self.process.pid)
+            for left in self.started:
+                kill_tree(left.pid)
+            self.process.communicate()
+
+
+@pytest.fixture
+def stage(s3: Seaweed, tmp_path: Path):
+    stage = Stage(tmp_path)
+    yield stage
+    stage.kill()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[float], float]:
+    """What the training gives in one process, without Ray."""
+    gates = tmp_path_factory.mktemp("gates")
+    for epoch in range(EPOCHS):
+        (gates / str(epoch + 1)).touch()
+    training = Fit(params.load(PARAMS), {"gates": str(gates)}, torch.device("cpu"))
+    losses = [training.epoch(epoch, lambda done, steps: None)["loss"] for epoch in range(EPOCHS)]
+    return losses, training.model.weight.detach().double().abs().sum().item()
+
+
+def test_a_killed_worker_and_a_killed_controller_go_on_from_the_store(
+    stage: Stage, undisturbed: tuple[list[float], float]
+) -> None:
+    stage.start()
+    stage.open(1, 2)
+    stage.wait(2)
+    stage.kill_one("ray::RayTrainWorker")
+    stage.open(3, 4)
+    stage.wait(4)
+    stage.kill_one("ray::TrainController")
+    stage.open(5, 6)
+    assert stage.end() == (pytest.approx(undisturbed[0]), pytest.approx(undisturbed[1]))
+    assert "going on from the last checkpoint" in stage.said
+    assert stage.stored() == [5, 6]
+    assert not list(stage.folder.glob("runs/*/checkpoint*"))
+    StoredCheckpoints(stage.store.url).discard()
+    assert stage.store.children() == []
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_an_absent_server_waited_for(
+    stage: Stage, s3: Seaweed, undisturbed: tuple[list[float], float]
+) -> None:
+    stage.start()
+    stage.open(1, 2, 3)
+    stage.wait(3)
+    stage.see()
+    stage.kill()
+
+    newest = stage.store.within(stage.store.children()[-1])
+    entry = max(newest.tree(newest.trees()[0]).entries, key=lambda entry: entry.size)
+    key = f"{newest.url.removeprefix(f's3://{newest.bucket}/')}/objects/{entry.sha256}"
+    s3.client().put_object(Bucket=newest.bucket, Key=key, Body=bytes(entry.size))
+
+    stage.start()
+    wait_for(lambda: 3 in stage.stored() and len(stage.stored()) == 2, stage.process)
+    s3.stop()
+    stage.open(4)
+    s3.start()
+    stage.wait(4)
+    stage.open(5, 6)
+    assert stage.end() == (pytest.approx(undisturbed[0]), pytest.approx(undisturbed[1]))
+    assert stage.stored() == [5, 6]
