@@ -1,6 +1,6 @@
 # The ways into the project; `make` alone lists them. All of them run in .venv, which the first one builds.
 .DEFAULT_GOAL := help
-.PHONY: help env repro test lint format params tune leaderboard audit checkout lock ui
+.PHONY: help env repro test lint format params tune leaderboard audit cluster-demo checkout lock ui
 
 PORT ?= 5000
 METRIC ?= all/mAP
@@ -14,7 +14,7 @@ NO_PYTHON := no Python 3.11 to 3.13 with its venv module among: $(PYTHON). Insta
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 env: .venv/synced ## build .venv from requirements.lock
 	@:
@@ -52,6 +52,9 @@ leaderboard: env ## evaluated models by METRIC=all/mAP, with intervals
 audit: env ## known vulnerabilities of the locked packages, and secrets in tracked files
 	@$(IN_VENV) python -m pip_audit --strict --disable-pip -r requirements.lock
 	@$(IN_VENV) python -m pytest -q tests/infra/test_secrets.py
+
+cluster-demo: env ## a Ray cluster, S3, PostgreSQL and MLflow on this machine, and the pipeline run on them
+	@$(IN_VENV) python -m infra.local.demo
 
 checkout: env ## code, parameters and data of a model: make checkout RUN=<MLflow run id>
 	@$(IN_VENV) python -m pipelines.checkout $(RUN)

@@ -83,10 +83,17 @@ class Compute(Config):
     """Ray Train's workers."""
 
     workers: Positive = 1
+    min_workers: Positive | None = Field(None, description="go on with so many where nodes are lost; none: wait")
     gpu: Literal["auto", "yes", "no"] = "auto"
     loader_processes: Annotated[int, Field(ge=0)] = 0
     cpus_per_worker: Annotated[int | None, Field(ge=1, description="at most; none: all it can get")] = None
     max_failures: Annotated[int, Field(ge=-1)] = 2
+
+    @model_validator(mode="after")
+    def _least_and_most(self) -> "Compute":
+        if self.min_workers and self.min_workers > self.workers:
+            raise ValueError(f"compute.min_workers: {self.min_workers} is more than compute.workers, {self.workers}")
+        return self
 
 
 class Rerank(Config):

@@ -137,8 +137,8 @@ def run_workers(
             result = _with_new_controllers(fit, name, most)
         except (ray.train.TrainingFailedError, ray.exceptions.RayActorError) as error:
             raise CuhsError(
-                f"{name}: failed more than {most} times ({_last_line(error)}); the same command goes on from the "
-                "last checkpoint"
+                f"{name}: broken off ({_last_line(error)}); compute.max_failures is {most}; the same command goes on "
+                "from the last checkpoint"
             ) from error
     if result.return_value:
         raise CuhsError(result.return_value)
@@ -152,19 +152,26 @@ def _with_new_controllers(fit: Callable[[], Any], name: str, most: int) -> Any:
         try:
             return fit()
         except (ray.train.ControllerError, ray.exceptions.RayActorError) as error:
-            if failed == most:
+            # What a killed controller had reserved is freed by a cluster's dashboard; Ray in this process has none.
+            stuck = isinstance(error, ray.exceptions.RayActorError) and not os.environ.get("RAY_ADDRESS")
+            if stuck or failed == most:
                 raise
             log.warning("%s: %s; going on from the last checkpoint", name, _last_line(error))
     raise AssertionError
 
 
 def discard(name: str) -> None:
-    """Delete the checkpoints of a run whose outputs are safe."""
+    """Delete all that is kept of a run whose outputs are safe."""
+    discard_checkpoints(name)
+    shutil.rmtree(RUNS / name, ignore_errors=True)
+
+
+def discard_checkpoints(name: str) -> None:
+    """Delete the checkpoints of a run that will not go on."""
     try:
         checkpoint_store(RUNS, name).discard()
     except CuhsError as error:
         log.warning("checkpoints of %s are left: %s", name, error)
-    shutil.rmtree(RUNS / name, ignore_errors=True)
 
 
 def start_ray() -> None:
@@ -191,9 +198,7 @@ def resources() -> tuple[dict[str, float], float]:
     return ray.cluster_resources(), largest
 
 
-def scaling(
-    compute: Compute, resources: dict[str, float], node_cpus: float, trials: int = 1, reserved: float = 0.0
-) -> dict[str, Any]:
+def scaling(compute: Compute, resources: dict[str, float], node_cpus: float, trials: int = 1) -> dict[str, Any]:
     """Arguments of Ray's ``ScalingConfig``: workers share what the cluster has.
 
     Args:
@@ -201,20 +206,20 @@ def scaling(
         resources: of the whole cluster: ``CPU`` and, where there are any, ``GPU``.
         node_cpus: of the largest node.
         trials: how many such trainings run beside one another.
-        reserved: CPUs of each node's largest share that are kept free, for what drives a training.
 
     Raises:
-        CuhsError: more GPUs are wanted than there are.
+        CuhsError: more GPUs are wanted than this machine has.
     """
     gpus = resources.get("GPU", 0)
-    if compute.gpu == "yes" and gpus < compute.workers:
-        raise CuhsError(f"compute.gpu: {compute.workers} workers need as many GPUs, the cluster has {gpus:g}")
+    # A cluster may start nodes when they are asked for.
+    if compute.gpu == "yes" and gpus < compute.workers and not os.environ.get("RAY_ADDRESS"):
+        raise CuhsError(f"compute.gpu: {compute.workers} workers need as many GPUs, this machine has {gpus:g}")
     share = min(node_cpus, resources.get("CPU", 1) / (compute.workers * trials), compute.cpus_per_worker or math.inf)
     cpus = math.floor(share) if share >= 1 else share
     return {
-        "num_workers": compute.workers,
-        "use_gpu": compute.gpu != "no" and gpus >= compute.workers,
-        "resources_per_worker": {"CPU": max(cpus - reserved, 0.1)},
+        "num_workers": (compute.min_workers, compute.workers) if compute.min_workers else compute.workers,
+        "use_gpu": compute.gpu == "yes" or (compute.gpu == "auto" and gpus >= compute.workers),
+        "resources_per_worker": {"CPU": cpus},
     }
 
 
@@ -268,6 +273,9 @@ def _train(config: dict[str, Any], paths: dict[str, str]) -> None:
         training.model.load_state_dict(state["model"])
         training.optimizer.load_state_dict(state["optimizer"])
         history = state["history"]
+    if len(history) == training.epochs:
+        # Killed after its last epoch; who waits for its measures gets them.
+        ray.train.report(history[-1])
     for epoch in range(len(history), training.epochs):
         own = training.epoch(epoch, partial(progress.position, epoch))
         rate.set(own["images_per_second"])

@@ -5,9 +5,13 @@ import logging
 from cuhs.data.shards import read_summary
 from cuhs.network.config import GlobalStream, InstanceStream, PartStream
 from pipelines.params import Params
+from pipelines.places import apart
 from pipelines.ray_training import RUNS
 from pipelines.tracking import DataUsed, Run, send_left
 from pipelines.versions import DATASET, data_digest
+
+# Tag: the run directory's name.
+TRAINING = "cuhs.training"
 
 log = logging.getLogger(__name__)
 
@@ -27,18 +31,20 @@ def start_or_resume(
     """
     send_left()
     marker = RUNS / name / "mlflow_run"
-    if marker.is_file():
-        run = Run(marker.read_text().strip())
-        if not run.lost():
-            log.info("going on with %s", name)
-            run.reopen()
-            return run
+    known = Run(marker.read_text().strip()) if marker.is_file() else None
+    if known is None and apart():
+        # Another machine of the cluster may have begun it.
+        known = Run.going_on(TRAINING, name)
+    if known and not known.lost():
+        log.info("going on with %s", name)
+        known.reopen()
+        return known
     title = title or f"{params.data.name} {'localiser' if kind == 'hsl' else params.variant}"
     logged = params.model_dump(mode="json", exclude=None if kind == "tuning" else {"tune"})
     run = Run.start(
         params.tracking.experiment,
         title,
-        tags(params, kind, data_version),
+        tags(params, kind, data_version) | {TRAINING: name},
         logged,
         description(params, kind),
         data_used(params, "training"),

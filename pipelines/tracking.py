@@ -165,6 +165,18 @@ class Run:
         except (ValueError, KeyError, TypeError) as error:
             raise CuhsError(f"{path}: names no run; train the model again (dvc repro -f train)") from error
 
+    @classmethod
+    def going_on(cls, tag: str, value: str) -> "Run | None":
+        """The run with a tag that has not ended, for who lost all that it had on its disk; none without an answer."""
+        client = connect()
+        try:
+            experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+            where = f"tags.`{tag}` = '{value}' and attributes.status = 'RUNNING'"
+            runs = client.search_runs(experiments, where, max_results=1)
+        except MlflowException:
+            return None
+        return cls(runs[0].data.tags[KEY], runs[0].info.run_id) if runs else None
+
     def write(self, path: Path) -> None:
         """Name the run in a file, for the stages after this one."""
         path.write_text(json.dumps({"key": self.key, "run_id": self.id}, indent=2) + "\n")

@@ -25,8 +25,9 @@ from pipelines.trainings import VALIDATION, TrialRun
 from pipelines.versions import DATASET, code_version, data_version, file_version, run_name
 
 OUT = Path("reports/tuning")
-# What a trial's driver takes of a CPU: its workers take the rest, so that two cores are enough for both.
-DRIVER_CPU = 0.1
+# Trials are driven from the machine of the search, where their records lie, and take no CPU from their workers: of
+# what Ray calls a node's own resource there is 1, and any number of them fits.
+ON_THIS_NODE = 0.001
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ def main() -> None:
     trials = _search(p, paths, name, parent, data)
     _write(p, trials)
     for trial in trials:
+        ray_training.discard_checkpoints(f"{name}/{_trial_name(trial['values'])}")
         if trial["run"]:
             trial["run"].finish(failed=trial["mAP"] is None)
     parent.metrics({f"best/{VALIDATION}": trials[0]["mAP"], "trials": len(trials)})
@@ -68,14 +70,15 @@ def _search(p: Params, paths: dict[str, str], name: str, parent: Run, data: str)
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")
     os.environ["MLFLOW_TRACKING_URI"] = uri()
     ray_training.start_ray()
+    import ray
     from ray import tune
 
     resources = ray_training.resources()
     beside = ray_training.concurrent(p.compute, *resources)
-    scaled = ray_training.scaling(p.compute, *resources, trials=beside, reserved=DRIVER_CPU)
+    scaled = ray_training.scaling(p.compute, *resources, trials=beside)
     folder = (ray_training.RUNS / name).resolve()
     trial = partial(_trial, base=p, paths=paths, folder=folder, parent=parent.key, data=data, scaled=scaled)
-    trainable = tune.with_resources(trial, {"CPU": DRIVER_CPU})
+    trainable = tune.with_resources(trial, {f"node:{ray.util.get_node_ip_address()}": ON_THIS_NODE})
     state = folder / "search"
     if tune.Tuner.can_restore(str(state)):
         log.info("going on with %s", name)

@@ -1,14 +1,20 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from cuhs.data.dataset import PersonImages
 from cuhs.evaluation.groups import Features, evaluate_groups
 from cuhs.evaluation.thresholds import pair_distances
+from pipelines import evaluate, params
 from pipelines.evaluate import CMC_RANKS, write_cmc, write_thresholds
+from pipelines.registry import DATA_VERSION
 from pipelines.slicing import slices
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
 
 
 def test_the_cmc_table_has_a_column_a_group_and_ends_where_all_are_found(tmp_path: Path) -> None:
@@ -41,6 +47,55 @@ def test_thresholds_are_kept_by_the_false_match_rate_asked_for(tmp_path: Path) -
     assert points["0.01"]["distance"] > points["0.001"]["distance"] > 0
     assert points["0.001"]["true_match_rate"] == 1.0
     assert points["0.001"]["false_matches"] <= 3
+
+
+def test_reranking_is_told_beside_and_with_the_parameters_given() -> None:
+    rng = np.random.default_rng(0)
+    pids = np.repeat(np.arange(12), 3).astype(str)
+    centres = np.repeat(rng.normal(size=(12, 6)), 3, axis=0)
+    features = {
+        name: Features(
+            centres + 0.6 * rng.normal(size=centres.shape),
+            pids,
+            np.full(36, name),
+            [["all"]] * 36,
+            np.zeros(36, bool),
+            pids,
+        )
+        for name in ("query", "gallery")
+    }
+    config = params.Evaluate(rerank=params.Rerank(k1=4, k2=2))
+    reranked = evaluate._reranked(features, config)["all"]
+    plain = evaluate_groups(features["query"], features["gallery"], resamples=10)["all"].metrics
+    assert reranked["queries"] == plain["queries"] == 36
+    assert reranked["mAP"] != plain["mAP"]
+    # λ = 1 leaves the distances as they were.
+    same = evaluate._reranked(features, params.Evaluate(rerank=params.Rerank(lambda_value=1.0)))["all"]
+    assert same["mAP"] == plain["mAP"]
+
+
+def champion(data: str) -> SimpleNamespace:
+    queries = {"all": {"q": ("1", 0.5)}}
+    return SimpleNamespace(tags={DATA_VERSION: data}, queries=lambda: queries, __str__=lambda self: "version 1")
+
+
+@pytest.mark.parametrize(("data", "compared"), [("d1", True), ("d0", False), (None, False)])
+def test_the_champion_of_the_same_data_is_compared_with(
+    data: str | None, compared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "data_version", lambda: "d1")
+    monkeypatch.setattr(evaluate, "Registry", lambda name: SimpleNamespace(champion=lambda: data and champion(data)))
+    found = evaluate._champion(params.load(PARAMS))
+    assert bool(found) is compared
+
+
+def test_without_a_registry_an_evaluation_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert evaluate._champion(params.load(PARAMS)) == {}
+    assert "not compared with the champion: MLFLOW_TRACKING_URI" in caplog.text
 
 
 def test_slices_are_by_what_varies_only(tiny_dataset: Path) -> None:

@@ -1,4 +1,6 @@
 import pytest
+from ray.exceptions import RayActorError
+from ray.train import ControllerError, WorkerGroupError
 
 from cuhs.errors import CuhsError
 from pipelines import ray_training
@@ -44,23 +46,70 @@ def test_a_worker_takes_no_more_cpus_than_it_may() -> None:
         ({"workers": 2, "gpu": "no"}, {"CPU": 64, "GPU": 8}, 16, 2),
     ],
 )
-def test_as_many_trials_run_beside_one_another_as_fit_with_their_drivers(
+def test_as_many_trials_run_beside_one_another_as_fit(
     changes: dict[str, object], resources: dict[str, float], node_cpus: float, trials: int
 ) -> None:
     config = compute(**changes)
     assert ray_training.concurrent(config, resources, node_cpus) == trials
-    driver = 0.1
-    scaled = ray_training.scaling(config, resources, node_cpus, trials, reserved=driver)
+    scaled = ray_training.scaling(config, resources, node_cpus, trials)
     worker = scaled["resources_per_worker"]["CPU"]
     assert worker > 0
-    # No deadlock: with every trial's driver running, all workers of one trial still find room.
-    assert trials * driver + config.workers * worker <= resources["CPU"] + 1e-9
+    # No deadlock: all workers of all trials find room.
+    assert trials * config.workers * worker <= resources["CPU"] + 1e-9
 
 
-def test_gpus_that_are_demanded_and_absent_are_an_error() -> None:
-    with pytest.raises(CuhsError, match=r"compute\.gpu: 2 workers need as many GPUs, the cluster has 1"):
+def test_gpus_that_are_demanded_and_absent_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(CuhsError, match=r"compute\.gpu: 2 workers need as many GPUs, this machine has 1"):
         ray_training.scaling(compute(workers=2, gpu="yes"), {"CPU": 8, "GPU": 1}, 8)
+
+
+def test_a_cluster_is_asked_for_gpus_that_it_may_still_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert ray_training.scaling(compute(workers=2, gpu="yes"), {"CPU": 8}, 8)["use_gpu"]
+
+
+def test_workers_may_become_fewer_where_that_is_allowed() -> None:
+    assert ray_training.scaling(compute(workers=4, min_workers=2), {"CPU": 8}, 4)["num_workers"] == (2, 4)
+    with pytest.raises(ValueError, match=r"compute\.min_workers: 3 is more than compute\.workers, 2"):
+        compute(workers=2, min_workers=3)
 
 
 def test_gpus_can_be_left_alone() -> None:
     assert not ray_training.scaling(compute(gpu="no"), {"CPU": 8, "GPU": 1}, 8)["use_gpu"]
+
+
+class Falling:
+    """What raises its failures one by one, and then gives a result."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+
+    def __call__(self) -> str:
+        if self.failures:
+            raise self.failures.pop(0)
+        return "done"
+
+
+def test_a_fallen_controller_is_started_again_as_often_as_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def error() -> Exception:
+        return ControllerError(OSError("no disk"))
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert ray_training._with_new_controllers(Falling(error(), error()), "train-1", 2) == "done"
+    with pytest.raises(ControllerError):
+        ray_training._with_new_controllers(Falling(error(), error(), error()), "train-1", 2)
+    assert ray_training._with_new_controllers(Falling(*(error() for _ in range(9))), "train-1", -1) == "done"
+
+
+def test_a_killed_controller_is_started_again_on_a_cluster_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "http://cluster:8265")
+    assert ray_training._with_new_controllers(Falling(RayActorError()), "train-1", 2) == "done"
+    monkeypatch.delenv("RAY_ADDRESS")
+    with pytest.raises(RayActorError):
+        ray_training._with_new_controllers(Falling(RayActorError()), "train-1", 2)
+
+
+def test_other_failures_are_not_tried_again_here() -> None:
+    with pytest.raises(WorkerGroupError):
+        ray_training._with_new_controllers(Falling(WorkerGroupError("killed", {})), "train-1", 2)
