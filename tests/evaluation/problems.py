@@ -3,6 +3,8 @@
 import numpy as np
 from hypothesis import strategies as st
 
+from cuhs.evaluation.groups import Features
+
 
 @st.composite
 def problems(draw, queries=6, gallery=25):
@@ -40,3 +42,16 @@ def assert_same(one, other):
     """Two rankings are equal to the last bit."""
     for field in ("ap", "inp", "first_hit", "first_match", "matches", "valid"):
         np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
+
+
+def features(values, pids, camera):
+    """Images on a line, all seen by one camera."""
+    count = len(values)
+    return Features(
+        np.array(values, np.float32)[:, None],
+        np.array(pids),
+        np.full(count, camera),
+        [["all"]] * count,
+        np.zeros(count, bool),
+        [str(i) for i in range(count)],
+    )

@@ -5,27 +5,8 @@ import pytest
 from PIL import Image
 
 from cuhs.evaluation.examples import choose, examples
-from cuhs.evaluation.groups import Features, evaluate_groups
-
-
-def features(values, pids, camera):
-    count = len(values)
-    return Features(
-        np.array(values, np.float32)[:, None],
-        np.array(pids),
-        np.full(count, camera),
-        [["all"]] * count,
-        np.zeros(count, bool),
-        [str(i) for i in range(count)],
-    )
-
-
-@pytest.fixture
-def splits():
-    """On a line: query 0 finds its match first, query 1 second, query 2 only behind everything else."""
-    query = features([0.0, 10.0, 20.0], [1, 2, 3], camera=0)
-    gallery = features([0.5, 10.6, 10.2, 20.1, 19.8, -90.0], [1, 2, 8, 9, 9, 3], camera=1)
-    return query, gallery
+from cuhs.evaluation.groups import evaluate_groups
+from tests.evaluation.problems import features
 
 
 @pytest.fixture

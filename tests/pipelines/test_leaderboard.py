@@ -1,6 +1,5 @@
 """The table of evaluated models."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,21 +10,17 @@ from pipelines.tracking import Run
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("mlflow")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        for name, value in (("bn", 20.0), ("cuhs", 31.5), ("baseline", 11.25)):
-            tags = {"cuhs.data": "cuhk03", "cuhs.data_version": f"{name}0123456789"}
-            run = Run.start("exp", name, tags, {})
-            run.metrics({"all/mAP": value, "all/mAP_low": value - 2, "all/mAP_high": value + 3})
-            run.finish()
-        Run.start("exp", "still training", {}, {}).metrics({"train/loss": 3.0})
-        yield folder
+def evaluated(store: Path) -> None:
+    """Three evaluated models, and one that still trains."""
+    for name, value in (("bn", 20.0), ("cuhs", 31.5), ("baseline", 11.25)):
+        tags = {"cuhs.data": "cuhk03", "cuhs.data_version": f"{name}0123456789"}
+        run = Run.start("exp", name, tags, {})
+        run.metrics({"all/mAP": value, "all/mAP_low": value - 2, "all/mAP_high": value + 3})
+        run.finish()
+    Run.start("exp", "still training", {}, {}).metrics({"train/loss": 3.0})
 
 
-def test_models_come_best_first_with_interval_and_origin(store: Path) -> None:
+def test_models_come_best_first_with_interval_and_origin(evaluated: None) -> None:
     found = leaderboard.entries("exp", "all/mAP")
     assert [(e.name, e.value, e.low, e.high) for e in found] == [
         ("cuhs", 31.5, 29.5, 34.5),
@@ -36,7 +31,7 @@ def test_models_come_best_first_with_interval_and_origin(store: Path) -> None:
 
 
 def test_the_table_is_printed(
-    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    evaluated: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["leaderboard", "--experiment", "exp"])
     monkeypatch.setattr(leaderboard.console, "width", 200)
@@ -46,7 +41,7 @@ def test_the_table_is_printed(
     assert "29.5–34.5" in printed and "still training" not in printed
 
 
-def test_what_is_not_there_is_one_line(store: Path) -> None:
+def test_what_is_not_there_is_one_line(evaluated: None) -> None:
     with pytest.raises(CuhsError, match="nowhere: no such experiment in sqlite"):
         leaderboard.entries("nowhere", "all/mAP")
     with pytest.raises(CuhsError, match="--metric red/mAP: no run holds it; there are all/mAP"):

@@ -59,7 +59,6 @@ def test_as_many_trials_run_beside_one_another_as_fit(
 
 
 def test_gpus_that_are_demanded_and_absent_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(CuhsError, match=r"compute\.gpu: 2 workers need as many GPUs, this machine has 1"):
         ray_training.scaling(compute(workers=2, gpu="yes"), {"CPU": 8, "GPU": 1}, 8)
 
@@ -91,25 +90,17 @@ class Falling:
         return "done"
 
 
-def test_a_fallen_controller_is_started_again_as_often_as_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fallen_controller_is_started_again_as_often_as_is_allowed() -> None:
     def error() -> Exception:
         return ControllerError(OSError("no disk"))
 
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert ray_training._with_new_controllers(Falling(error(), error()), "train-1", 2) == "done"
     with pytest.raises(ControllerError):
         ray_training._with_new_controllers(Falling(error(), error(), error()), "train-1", 2)
     assert ray_training._with_new_controllers(Falling(*(error() for _ in range(9))), "train-1", -1) == "done"
 
 
-def test_a_killed_controller_is_started_again_on_a_cluster_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "http://cluster:8265")
-    assert ray_training._with_new_controllers(Falling(RayActorError()), "train-1", 2) == "done"
-    monkeypatch.delenv("RAY_ADDRESS")
-    with pytest.raises(RayActorError):
-        ray_training._with_new_controllers(Falling(RayActorError()), "train-1", 2)
-
-
-def test_other_failures_are_not_tried_again_here() -> None:
-    with pytest.raises(WorkerGroupError):
-        ray_training._with_new_controllers(Falling(WorkerGroupError("killed", {})), "train-1", 2)
+@pytest.mark.parametrize("failure", [WorkerGroupError("killed", {}), RayActorError()])
+def test_other_failures_are_not_tried_again_here(failure: Exception) -> None:
+    with pytest.raises(type(failure)):
+        ray_training._with_new_controllers(Falling(failure), "train-1", 2)
