@@ -4,7 +4,6 @@ The file is composed by DVC from the config groups in ``pipelines/conf`` (``dvc 
 this module is what every stage reads it with.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -217,7 +216,6 @@ def load(path: Path = Path("params.yaml")) -> Params:
         CuhsError: the file is missing, is not YAML, or has an unknown key or an impossible value;
             the message names each key.
     """
-    path = Path(os.environ.get("CUHS_PARAMS", path))
     try:
         raw = yaml.safe_load(path.read_text())
     except FileNotFoundError as error:

@@ -16,8 +16,7 @@ LEARNED = {"kind": "part", "region": "learned"}
 
 
 @pytest.fixture
-def defaults(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.delenv("CUHS_PARAMS", raising=False)
+def defaults() -> dict[str, Any]:
     tree: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
     return tree
 
@@ -49,15 +48,6 @@ def test_the_file_is_read_into_one_typed_object(defaults: dict[str, Any], tmp_pa
     assert p.train.lr == 5e-4
     assert p.data.raw == Path("data/fg_synth")
     assert p.network.learned_stream == "head_shoulder"
-
-
-def test_a_stage_can_be_pointed_at_another_file(
-    defaults: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "other.yaml"
-    file.write_text(yaml.safe_dump(changed(defaults, "train.epochs", 3)))
-    monkeypatch.setenv("CUHS_PARAMS", str(file))
-    assert params.load().train.epochs == 3
 
 
 @pytest.mark.parametrize("key", ["trian", "train.epoch", "network.depth", "data.sources.cuhk03.label", "image.size"])
@@ -176,8 +166,7 @@ def test_something_else_than_a_mapping_is_refused(tree: object) -> None:
     assert refusal(tree).startswith("params.yaml: (top level): ")
 
 
-def test_a_missing_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CUHS_PARAMS", raising=False)
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     with pytest.raises(CuhsError) as error:
         params.load(file)
@@ -185,10 +174,7 @@ def test_a_missing_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("text", ["train: {epochs: 1", "train:\n\tepochs: 1\n", "a: b: c\n"])
-def test_broken_yaml_is_one_line_with_file_and_position(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("CUHS_PARAMS", raising=False)
+def test_broken_yaml_is_one_line_with_file_and_position(text: str, tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     file.write_text(text)
     with pytest.raises(CuhsError) as error:

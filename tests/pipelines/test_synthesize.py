@@ -39,7 +39,6 @@ def test_stage_fails_with_one_line_and_code_2(tmp_path, monkeypatch, capsys):
 def test_stage_takes_its_parameters_from_params_yaml(tmp_path, monkeypatch):
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump({"synthesize": {"identities": 2}}))
-    monkeypatch.setenv("CUHS_PARAMS", str(path))
     monkeypatch.chdir(Path(tmp_path))
     with pytest.raises(CuhsError, match=r"synthesize\.identities: .*8"):
         synthesize.main()
