@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cuhs.errors import CuhsError
 from pipelines import versions
@@ -30,3 +31,31 @@ def test_the_code_version_is_stable_and_a_commit_is_known() -> None:
     assert versions.code_version() == versions.code_version()
     commit, _ = versions.git_commit()
     assert commit == "" or len(commit) == 40
+
+
+def test_the_datasets_digest_is_dvcs_where_that_is_of_this_build(tmp_path: Path) -> None:
+    root = tmp_path / "data" / "dataset"
+    root.mkdir(parents=True)
+    (root / "dataset.json").write_text('{"version": "own"}')
+    (root / "a.parquet").write_bytes(b"12345")
+    lock = tmp_path / "dvc.lock"
+    size = sum(path.stat().st_size for path in root.iterdir())
+
+    def locked(**changes: object) -> str:
+        out = {"path": root.as_posix(), "md5": "0" * 32 + ".dir", "nfiles": 2, "size": size} | changes
+        lock.write_text(yaml.safe_dump({"stages": {"build_dataset": {"outs": [out]}}}))
+        return versions.data_digest(root, lock)
+
+    assert versions.data_digest(root, lock) == "own"
+    assert locked() == "0" * 32 + ".dir"
+    assert locked(size=size + 1) == "own"
+    assert locked(nfiles=3) == "own"
+    assert locked(path="data/other") == "own"
+
+
+def test_a_job_without_a_repository_is_told_its_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert versions.git_commit() == ("", False)
+    monkeypatch.setenv(versions.COMMIT, "abc")
+    monkeypatch.setenv(versions.DIRTY, "True")
+    assert versions.git_commit() == ("abc", True)
