@@ -1,7 +1,7 @@
 """A real Ray cluster of several nodes on this machine: a head that drives jobs, and workers that train.
 
-Jobs, dashboard and nodes have addresses of loopback, on ports of their own, and answer only to who has the token, which
-is made anew each time. (Ray lets its internal ports listen on all addresses; the token is asked for there, too.) ::
+Jobs, dashboard and nodes have addresses of loopback, on ports of their own, and answer only to who has the token that
+is made each time. (Ray lets its internal ports listen on all addresses; the token is asked for there, too.) ::
 
     with RayCluster(Path("/tmp/ray-demo"), environment=server.environment) as cluster:
         os.environ.update(cluster.environment)
