@@ -26,8 +26,13 @@ log = logging.getLogger(__name__)
 class CheckpointStore(Protocol):
     """The checkpoints of one run; it can be sent to workers."""
 
-    def save(self, state: dict[str, Any], epoch: int) -> None:
-        """Store what was reached after an epoch, proven to be whole, and remove all but the last two.
+    def save(self, state: dict[str, Any], epoch: int, step: int | None = None) -> None:
+        """Store what was reached, proven to be whole, and remove all but the last two.
+
+        Args:
+            state: tensors and plain values.
+            epoch: that has ended, counted from 0.
+            step: where it has not ended: how many of its steps are done.
 
         Raises:
             CuhsError: it could not be stored.
@@ -76,9 +81,9 @@ class FolderCheckpoints:
 
     folder: Path
 
-    def save(self, state: dict[str, Any], epoch: int) -> None:
+    def save(self, state: dict[str, Any], epoch: int, step: int | None = None) -> None:
         """See :class:`CheckpointStore`."""
-        name = _name(epoch)
+        name = _name(epoch, step)
         unfinished = self.folder / f"unfinished_{name}"
         try:
             checkpoints.save(unfinished, state)
@@ -115,12 +120,12 @@ class StoredCheckpoints:
 
     url: str
 
-    def save(self, state: dict[str, Any], epoch: int) -> None:
+    def save(self, state: dict[str, Any], epoch: int, step: int | None = None) -> None:
         """See :class:`CheckpointStore`."""
         store = ObjectStore(self.url)
         with tempfile.TemporaryDirectory() as folder:
             checkpoints.save(Path(folder), state)
-            store.within(_name(epoch)).push(Path(folder))
+            store.within(_name(epoch, step)).push(Path(folder))
         for old in store.children()[:-KEPT]:
             store.within(old).delete()
 
@@ -148,5 +153,7 @@ class StoredCheckpoints:
         ObjectStore(self.url).delete()
 
 
-def _name(epoch: int) -> str:
-    return f"checkpoint_{epoch:04d}_{uuid.uuid4().hex[:8]}"
+def _name(epoch: int, step: int | None) -> str:
+    # "-" sorts before "_", and so the parts of an epoch before the whole of it.
+    part = "" if step is None else f"-{step:08d}"
+    return f"checkpoint_{epoch:04d}{part}_{uuid.uuid4().hex[:8]}"

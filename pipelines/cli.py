@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 from cuhs.errors import CuhsError
+from pipelines.preemption import Terminated
 
 
 def run_stage(name: str, main: Callable[[], None]) -> None:
@@ -25,7 +26,7 @@ def elsewhere() -> bool:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a stage; a :class:`CuhsError` becomes one line on stderr and exit code 2.
+    """Run a stage; a :class:`CuhsError` becomes one line on stderr and exit code 2, a :class:`Terminated` 143.
 
     Set ``CUHS_DEBUG=1`` to see the stack trace instead.
     """
@@ -39,6 +40,9 @@ def run(main: Callable[[], None]) -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Terminated as terminated:
+        print(terminated, file=sys.stderr)
+        sys.exit(143)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

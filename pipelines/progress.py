@@ -2,7 +2,7 @@
 
 Ray forwards what workers print line by line, each prefixed and mixed with its own. So the first worker tells a
 small actor what it is doing, and a thread of the stage asks that actor and draws a bar. What MLflow gets goes the
-same way: workers need no access to it, and no training waits for it.
+same way: workers need no access to it, and no training waits for it. Back to the workers goes one word only: stop.
 """
 
 import logging
@@ -48,6 +48,7 @@ class Board:
 
     def __init__(self) -> None:
         self._news = News()
+        self._stopped = False
 
     def move(self, done: float, total: float) -> None:
         """Where the work is."""
@@ -57,6 +58,18 @@ class Board:
         """A line to print above the bar, and the measures of all epochs so far."""
         self._news.lines.append(line)
         self._news.history = history
+
+    def say(self, line: str) -> None:
+        """A line to print above the bar."""
+        self._news.lines.append(line)
+
+    def stop(self) -> None:
+        """The training has to end."""
+        self._stopped = True
+
+    def stopped(self) -> bool:
+        """Whether it has to."""
+        return self._stopped
 
     def machine(self, values: dict[str, float]) -> None:
         """How busy a machine is."""
@@ -158,6 +171,11 @@ class WorkerProgress:
         if self._actor is not None and time.monotonic() - self._last > self.EVERY_S:
             self._last = time.monotonic()
             self._actor.move.remote(epoch + done / steps, self._epochs)
+
+    def say(self, line: str) -> None:
+        """A line to print above the bar."""
+        if self._actor is not None:
+            self._actor.say.remote(line)
 
     def end_epoch(self, history: Epochs) -> None:
         """The measures of all epochs so far; the last one's main measures are printed."""

@@ -6,16 +6,14 @@ outputs, which DVC deletes before a stage runs; the name is a hash of all inputs
 was killed and a changed parameter starts afresh. Ray itself is told of no checkpoint: it would copy them unverified.
 """
 
-import itertools
 import logging
 import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -23,14 +21,18 @@ from torch import nn
 
 from cuhs.errors import CuhsError
 from cuhs.machine import usable_cpus
+from cuhs.training.epoch import OnStep, Part
 from pipelines.checkpoint_store import checkpoint_store
 from pipelines.machine_metrics import MachineMetrics, throughput
 from pipelines.params import Compute, Params, with_values
 from pipelines.places import located, place
+from pipelines.preemption import Notices, Terminated, on_sigterm
 from pipelines.progress import WorkerProgress, board
 
 if TYPE_CHECKING:
     from pipelines.tracking import Run
+
+T = TypeVar("T")
 
 RUNS = Path("runs")
 
@@ -50,8 +52,11 @@ class Training(Protocol):
     def model(self) -> nn.Module:
         """What is checkpointed, not wrapped for distributed training."""
 
-    def epoch(self, epoch: int, on_step: Callable[[int, int], None]) -> dict[str, float]:
-        """Train one epoch, counted from 0, on this worker's part; ``on_step(done, steps)`` after each step."""
+    def epoch(self, epoch: int, part: Part, on_step: OnStep) -> dict[str, float]:
+        """Train what ``part`` leaves of an epoch, counted from 0, on this worker's share of each batch.
+
+        ``part`` grows with each step, and then ``on_step(done, steps)`` is called; what it raises is let through.
+        """
 
 
 Make = Callable[[Params, dict[str, str], torch.device, int, int], Training]
@@ -68,10 +73,11 @@ def train(make: Make, params: Params, paths: dict[str, str], name: str, run: "Ru
         run: where epochs are tracked.
 
     Returns:
-        The last checkpoint's state: ``model``, ``optimizer``, ``epoch`` and ``history``, one dict an epoch.
+        The last checkpoint's state: ``model``, ``optimizer``, and ``history``, one dict an epoch.
 
     Raises:
         CuhsError: the training itself failed, or its workers failed more often than ``compute.max_failures``.
+        Terminated: at SIGTERM, after a checkpoint was saved.
     """
     start_ray()
     folder = (RUNS / name).resolve()
@@ -132,7 +138,7 @@ def run_workers(
             run_config=run_config,
         ).fit()
 
-    with board(label, run) as shown:
+    with board(label, run) as shown, on_sigterm(lambda: shown.stop.remote()):
         try:
             result = _with_new_controllers(fit, name, most)
         except (ray.train.TrainingFailedError, ray.exceptions.RayActorError) as error:
@@ -141,23 +147,25 @@ def run_workers(
                 "from the last checkpoint"
             ) from error
     if result.return_value:
-        raise CuhsError(result.return_value)
+        raise result.return_value
 
 
 def _with_new_controllers(fit: Callable[[], Any], name: str, most: int) -> Any:
-    """Ray starts failed workers again, ``most`` times; what drives them has to be started again from here."""
+    """Ray starts failed workers again, ``most`` times; what drives them has to be started again from here.
+
+    Not where its process was killed: what it had reserved stays so until this process ends.
+    """
     import ray.train
 
-    for failed in itertools.count():
+    failed = 0
+    while True:
         try:
             return fit()
-        except (ray.train.ControllerError, ray.exceptions.RayActorError) as error:
-            # What a killed controller had reserved is freed by a cluster's dashboard; Ray in this process has none.
-            stuck = isinstance(error, ray.exceptions.RayActorError) and not os.environ.get("RAY_ADDRESS")
-            if stuck or failed == most:
+        except ray.train.ControllerError as error:
+            if failed == most:
                 raise
+            failed += 1
             log.warning("%s: %s; going on from the last checkpoint", name, _last_line(error))
-    raise AssertionError
 
 
 def discard(name: str) -> None:
@@ -232,16 +240,16 @@ def concurrent(compute: Compute, resources: dict[str, float], node_cpus: float) 
     return max(1, int(resources.get("CPU", 1) // wanted))
 
 
-def _worker(config: dict[str, Any]) -> str | None:
-    """One Ray Train worker, its data on its machine; says why no training is possible.
+def _worker(config: dict[str, Any]) -> BaseException | None:
+    """One Ray Train worker, its data on its machine; gives why no training is possible, or goes on.
 
-    Every worker fails alike then and would again: that is told and not raised, which would start all of them again.
+    Every worker ends alike then and would again: that is told and not raised, which would start all of them again.
     """
     with located(config["places"]) as paths:
         try:
             _train(config, paths)
-        except CuhsError as error:
-            return str(error)
+        except (CuhsError, Terminated) as error:
+            return error
     return None
 
 
@@ -269,15 +277,32 @@ def _train(config: dict[str, Any], paths: dict[str, str]) -> None:
         last = broadcast_from_rank_zero(store.newest() if rank == 0 else None)
         state = store.load(last) if last else None
     history: list[dict[str, float]] = []
+    part, notices = Part(), Notices(config["board"], rank)
     if state:
         training.model.load_state_dict(state["model"])
         training.optimizer.load_state_dict(state["optimizer"])
         history = state["history"]
+        part = Part.of_worker(state["parts"], rank, workers)
+
+    def after_step(done: int, steps: int) -> None:
+        epoch = len(history)
+        progress.position(epoch, done, steps)
+        if not notices.new() or done == steps:  # a whole epoch is saved below
+            return
+        parts = _of_all_workers(part.state())
+        if rank == 0:
+            with _failing_alone():
+                store.save(_state(training, history, parts), epoch, done)
+        if notices.stop:
+            raise _terminated(epoch, done)
+        progress.say(f"a node has to go: epoch {epoch + 1} is saved after {done} of {steps} steps")
+
     if len(history) == training.epochs:
         # Killed after its last epoch; who waits for its measures gets them.
         ray.train.report(history[-1])
     for epoch in range(len(history), training.epochs):
-        own = training.epoch(epoch, partial(progress.position, epoch))
+        own = training.epoch(epoch, part, after_step)
+        part = Part()
         rate.set(own["images_per_second"])
         metrics = _mean_over_workers(own)
         if not all(math.isfinite(value) for value in metrics.values()):
@@ -285,19 +310,26 @@ def _train(config: dict[str, Any], paths: dict[str, str]) -> None:
         history.append(metrics)
         if rank == 0:
             with _failing_alone():
-                store.save(_state(training, history), epoch)
+                store.save(_state(training, history, []), epoch)
         ray.train.report(metrics)
         progress.end_epoch(history)
+        if notices.stop and len(history) < training.epochs:
+            raise _terminated(len(history), 0)
     machine.stop()
 
 
-def _state(training: Training, history: list[dict[str, float]]) -> dict[str, Any]:
+def _state(training: Training, history: list[dict[str, float]], parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a checkpoint holds; ``parts`` are each worker's of the epoch after the history's."""
     return {
         "model": training.model.state_dict(),
         "optimizer": training.optimizer.state_dict(),
-        "epoch": len(history) - 1,
         "history": history,
+        "parts": parts,
     }
+
+
+def _terminated(epoch: int, done: int) -> Terminated:
+    return Terminated(f"stopped by SIGTERM; the same command goes on from epoch {epoch + 1}, step {done + 1}")
 
 
 @contextmanager
@@ -310,16 +342,22 @@ def _failing_alone() -> Iterator[None]:
 
 
 def _last_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[-1]
+    """What an error of Ray's says in the end; the rest is traces, and advice for machines without memory."""
+    return str(error).strip().splitlines()[-1].partition(" Some common causes include")[0]
+
+
+def _of_all_workers(value: T) -> list[T]:
+    """What each worker gave, by rank."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return [value]
+    gathered = [value] * dist.get_world_size()
+    dist.all_gather_object(gathered, value)
+    return gathered
 
 
 def _mean_over_workers(metrics: dict[str, float]) -> dict[str, float]:
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return metrics
-    workers = dist.get_world_size()
-    gathered: list[dict[str, float]] = [{} for _ in range(workers)]
-    dist.all_gather_object(gathered, metrics)
-    means = {key: sum(m[key] for m in gathered) / workers for key in metrics}
+    gathered = _of_all_workers(metrics)
+    means = {key: sum(m[key] for m in gathered) / len(gathered) for key in metrics}
     if "images_per_second" in means:
-        means["images_per_second"] *= workers
+        means["images_per_second"] *= len(gathered)
     return means

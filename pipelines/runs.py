@@ -7,7 +7,7 @@ from cuhs.network.config import GlobalStream, InstanceStream, PartStream
 from pipelines.params import Params
 from pipelines.places import apart
 from pipelines.ray_training import RUNS
-from pipelines.tracking import DataUsed, Run, send_left
+from pipelines.tracking import DataUsed, Run, new_key, send_left
 from pipelines.versions import DATASET, data_digest
 
 # Tag: the run directory's name.
@@ -41,7 +41,11 @@ def start_or_resume(
         return known
     title = title or f"{params.data.name} {'localiser' if kind == 'hsl' else params.variant}"
     logged = params.model_dump(mode="json", exclude=None if kind == "tuning" else {"tune"})
-    run = Run.start(
+    # Noted first: killed in between, the run that the store has is found again, and none is there twice.
+    key = new_key()
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.write_text(key)
+    return Run.start(
         params.tracking.experiment,
         title,
         tags(params, kind, data_version) | {TRAINING: name},
@@ -49,10 +53,8 @@ def start_or_resume(
         description(params, kind),
         data_used(params, "training"),
         parent,
+        key,
     )
-    marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.write_text(run.key)
-    return run
 
 
 def tags(params: Params, kind: str, data_version: str) -> dict[str, str]:

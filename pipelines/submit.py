@@ -31,6 +31,7 @@ from pipelines.console import console
 from pipelines.job import Order, forget_results, read_results
 from pipelines.object_store import ObjectStore
 from pipelines.params import Params
+from pipelines.preemption import Terminated, on_sigterm
 from pipelines.transfer import OnProgress
 from pipelines.versions import git_commit
 
@@ -38,6 +39,8 @@ from pipelines.versions import git_commit
 PATIENCE_S = 600.0
 POLL_S = 2.0
 TIMEOUT_S = 60.0
+# How long a job that is stopped may take to save a checkpoint; Ray would kill it after three seconds.
+STOP_S = 120
 CODE = ("cuhs", "pipelines", "dvc.yaml", "dvc.lock", "params.yaml")
 OVER = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
 
@@ -83,6 +86,7 @@ def submit(stage: str) -> None:
         CuhsError: the cluster or a server that it needs is not there, the job failed or was stopped, or its outputs
             could not be fetched.
         KeyboardInterrupt: after the job was stopped.
+        Terminated: at SIGTERM; the job goes on.
     """
     p = params.load()
     address = os.environ["RAY_ADDRESS"]
@@ -153,21 +157,26 @@ def _follow(client: Client, store: ObjectStore, order: Order, p: Params) -> str 
         _copy_code(Path(folder))
         name = _start(client, store, order, Path(folder), p)
     console.print(f"{order.stage} runs as {name} on {os.environ['RAY_ADDRESS']}", highlight=False)
+
+    def leave() -> None:
+        raise Terminated(f"stopped following {name} by SIGTERM; it goes on, and the same command follows it again")
+
     try:
-        info = _wait(client, name)
+        with on_sigterm(leave):
+            info = _wait(client, name)
     except Lost:
         return None
     except KeyboardInterrupt:
         console.print(f"stopping {name}", highlight=False)
         with suppress(Exception):
             client.stop_job(name)
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + STOP_S + TIMEOUT_S
             while client.get_job_status(name) not in OVER and time.monotonic() < deadline:
                 time.sleep(POLL_S)
         raise
     if info.status is JobStatus.SUCCEEDED:
         return name
-    if info.status is JobStatus.FAILED and info.driver_exit_code in (None, -9, 137):
+    if info.status is JobStatus.FAILED and info.driver_exit_code in (None, -9, 137, 143):
         return None
     # What it said itself stands above.
     what = "was stopped" if info.status is JobStatus.STOPPED else f"failed (exit code {info.driver_exit_code})"
@@ -188,7 +197,7 @@ def _start(client: Client, store: ObjectStore, order: Order, code: Path, p: Para
         client.submit_job(
             entrypoint=_entrypoint(name, order),
             submission_id=name,
-            runtime_env={"working_dir": str(code)},
+            runtime_env={"working_dir": str(code), "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)}},
             entrypoint_num_gpus=1 if order.stage == "evaluate" and p.compute.gpu == "yes" else None,
         )
     except Exception as error:

@@ -66,6 +66,11 @@ class DataUsed:
     context: str
 
 
+def new_key() -> str:
+    """For a run that is yet to open."""
+    return uuid4().hex
+
+
 def uri() -> str:
     """The tracking store, absolute, so that processes in another folder find the same one."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').resolve()}"
@@ -117,6 +122,7 @@ class Run:
         description: str = "",
         data: DataUsed | None = None,
         parent: str | None = None,
+        key: str | None = None,
     ) -> "Run":
         """Open a new run with its parameters, the data it uses and the commit it comes from.
 
@@ -128,8 +134,9 @@ class Run:
             description: shown on the run's page.
             data: the dataset it uses.
             parent: key of the run that it is a child of.
+            key: its own, as :func:`new_key` gave it, where that is noted before; by default a new one.
         """
-        run = cls(uuid4().hex)
+        run = cls(key or new_key())
         commit, dirty = git_commit()
         tags = {
             **tags,

@@ -1,6 +1,5 @@
 """The two trainings as a worker builds them: data, model, sampler, optimiser, for its rank."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,13 @@ from cuhs.errors import CuhsError
 from cuhs.evaluation.groups import evaluate_groups
 from cuhs.export import load_hsl
 from cuhs.network.cuhs import CUHS, make_hsl
+from cuhs.training.epoch import OnStep, Part
 from cuhs.training.hsl import mean_iou, split_boxed, train_hsl_epoch
 from cuhs.training.reid import Classified, train_epoch
 from cuhs.training.schedule import adam
 from pipelines.extraction import extract
 from pipelines.params import Params
 
-OnStep = Callable[[int, int], None]
 VALIDATION = "validation/mAP"
 
 
@@ -44,9 +43,9 @@ class HslRun:
         self.held_out = held_out_loader(images, held, params.evaluate.batch)
         self.optimizer = adam(self.model, self.config)
 
-    def epoch(self, epoch: int, on_step: OnStep) -> dict[str, float]:
+    def epoch(self, epoch: int, part: Part, on_step: OnStep) -> dict[str, float]:
         """One pass, then the IoU on the held-out identities."""
-        self.sampler.set_epoch(epoch)
+        self.sampler.set_epoch(epoch, part.steps)
         metrics = train_hsl_epoch(
             self.wrapped,
             self.loader,
@@ -55,6 +54,7 @@ class HslRun:
             self.config,
             epoch,
             self.device,
+            part,
             on_step,
         )
         return {**metrics, "iou": mean_iou(self.model, self.held_out, self.device)}
@@ -87,9 +87,9 @@ class ReIDRun:
         augmentation = Augmentation(pad=config.pad, jitter=config.jitter, erasing=config.erasing)
         return PersonImages(Path(paths["dataset"]), "train", params.image.height, params.image.width, augmentation)
 
-    def epoch(self, epoch: int, on_step: OnStep) -> dict[str, float]:
+    def epoch(self, epoch: int, part: Part, on_step: OnStep) -> dict[str, float]:
         """One pass over this worker's part of each batch."""
-        self.sampler.set_epoch(epoch)
+        self.sampler.set_epoch(epoch, part.steps)
         return train_epoch(
             self.wrapped,
             self.loader,
@@ -98,6 +98,7 @@ class ReIDRun:
             self.config,
             epoch,
             self.device,
+            part,
             on_step,
         )
 
@@ -112,9 +113,9 @@ class TrialRun(ReIDRun):
         self.judged_on = images.take(queries), images.take(gallery)
         return images.take(trained)
 
-    def epoch(self, epoch: int, on_step: OnStep) -> dict[str, float]:
+    def epoch(self, epoch: int, part: Part, on_step: OnStep) -> dict[str, float]:
         """One pass, then ``validation/mAP`` of ``tune.group`` in percent; every worker ranks the whole of it."""
-        metrics = super().epoch(epoch, on_step)
+        metrics = super().epoch(epoch, part, on_step)
         network, p = self.model.network, self.params
         query, gallery = (extract(network, images, p, self.device) for images in self.judged_on)
         groups = evaluate_groups(query, gallery, chunk_mb=p.evaluate.chunk_mb, resamples=1)

@@ -55,16 +55,16 @@ class IdentitySampler(Sampler[list[Draw]]):
         self.rank, self.workers = rank, workers
         self.set_epoch(0)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Draw the batches of an epoch."""
-        self.batches = self._global_batches(epoch)
+    def set_epoch(self, epoch: int, done: int = 0) -> None:
+        """Draw the batches of an epoch, of which the first ``done`` are left out; its length counts them all."""
+        self.batches, self.done = self._global_batches(epoch), done
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[Draw]]:
         share = self.identities * self.images // self.workers
-        for batch in self.batches:
+        for batch in self.batches[self.done :]:
             yield batch[self.rank * share : (self.rank + 1) * share]
 
     def _global_batches(self, epoch: int) -> list[list[Draw]]:
@@ -107,18 +107,18 @@ class ShuffleSampler(Sampler[list[Draw]]):
         self.indices, self.seed, self.rank, self.workers = indices, seed, rank, workers
         self.set_epoch(0)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Draw the batches of an epoch."""
+    def set_epoch(self, epoch: int, done: int = 0) -> None:
+        """Draw the batches of an epoch, of which the first ``done`` are left out; its length counts them all."""
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(self.indices)[: len(self) * self.batch]
         seeds = rng.integers(0, 2**63, len(order))
         draws = [Draw(int(i), int(s)) for i, s in zip(order, seeds, strict=True)]
-        self.batches = [draws[i : i + self.batch] for i in range(0, len(draws), self.batch)]
+        self.batches, self.done = [draws[i : i + self.batch] for i in range(0, len(draws), self.batch)], done
 
     def __len__(self) -> int:
         return len(self.indices) // self.batch
 
     def __iter__(self) -> Iterator[list[Draw]]:
         share = self.batch // self.workers
-        for batch in self.batches:
+        for batch in self.batches[self.done :]:
             yield batch[self.rank * share : (self.rank + 1) * share]

@@ -1,17 +1,16 @@
 """First step of training (Eq. 15): the localiser alone, and how well it localises."""
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cuhs.data.dataset import Batch
 from cuhs.losses import hsl_loss
 from cuhs.network.head_shoulder import iou, theta_to_box
 from cuhs.training.config import HslTraining
-from cuhs.training.schedule import learning_rate, set_learning_rate
+from cuhs.training.epoch import OnStep, Part, train_steps
 
 
 def split_boxed(pids: np.ndarray, boxes: np.ndarray, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -39,31 +38,20 @@ def train_hsl_epoch(
     config: HslTraining,
     epoch: int,
     device: torch.device,
-    on_step: Callable[[int, int], None] = lambda done, steps: None,
+    part: Part,
+    on_step: OnStep = lambda done, steps: None,
 ) -> dict[str, float]:
     """One pass of the HSL over ``batches`` whose images all have a box; arguments as of ``train_epoch``.
 
     Returns:
-        Means of this worker: ``loss``, ``lr`` at the end, ``images_per_second``.
+        Means of this worker over the whole epoch: ``loss``, ``lr`` at the end, ``images_per_second``.
     """
     model.train()
-    total = torch.zeros((), device=device)
-    images, started, rate = 0, time.perf_counter(), 0.0
-    for step, batch in enumerate(batches):
-        rate = learning_rate(config, epoch + step / steps)
-        set_learning_rate(optimizer, rate)
-        loss = hsl_loss(model(batch.images.to(device)), batch.boxes.to(device))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        total += loss.detach()
-        images += len(batch.labels)
-        on_step(step + 1, steps)
-    return {
-        "loss": float(total) / steps,
-        "lr": rate,
-        "images_per_second": images / (time.perf_counter() - started),
-    }
+
+    def losses(batch: Batch) -> dict[str, Tensor]:
+        return {"loss": hsl_loss(model(batch.images.to(device)), batch.boxes.to(device))}
+
+    return train_steps(losses, batches, steps, optimizer, config, epoch, part, on_step)
 
 
 @torch.no_grad()

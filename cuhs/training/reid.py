@@ -1,8 +1,6 @@
 """Main training (Eq. 14): one epoch at a time, the same on one worker and on many."""
 
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import cast
 
 import torch
@@ -12,7 +10,7 @@ from cuhs.data.dataset import Batch
 from cuhs.losses import metric_loss, total_loss
 from cuhs.network.cuhs import CUHS
 from cuhs.training.config import ReIDTraining
-from cuhs.training.schedule import learning_rate, set_learning_rate
+from cuhs.training.epoch import OnStep, Part, train_steps
 
 
 class Classified(nn.Module):
@@ -47,42 +45,36 @@ def train_epoch(
     config: ReIDTraining,
     epoch: int,
     device: torch.device,
-    on_step: Callable[[int, int], None] = lambda done, steps: None,
+    part: Part,
+    on_step: OnStep = lambda done, steps: None,
 ) -> dict[str, float]:
     """One pass over ``batches``.
 
     Args:
         model: :class:`Classified`, wrapped for distributed training or not.
-        batches: this worker's part of each global batch.
-        steps: how many they are.
+        batches: this worker's part of each global batch, without those that are done.
+        steps: how many they are in the whole epoch.
         optimizer: over the model's parameters.
         config: losses and schedule.
         epoch: counted from 0.
         device: of the model.
-        on_step: called with (done, steps) after each step, for progress.
+        part: what is done of the epoch; it grows with each step.
+        on_step: called with (done, steps) after each step; what it raises cuts the epoch off.
 
     Returns:
-        Means of this worker: ``loss``, its terms ``loss/cross_entropy/BRANCH`` and, by the metric loss's name,
-        ``loss/triplet/BRANCH``, ``lr`` at the end, and ``images_per_second``.
+        Means of this worker over the whole epoch: ``loss``, its terms ``loss/cross_entropy/BRANCH`` and, by the
+        metric loss's name, ``loss/triplet/BRANCH``; ``lr`` at the end, and ``images_per_second``.
     """
     model.train()
     metric = metric_loss(config.metric_loss, config.margin)
-    sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=device))
-    images, started, rate = 0, time.perf_counter(), 0.0
-    for step, batch in enumerate(batches):
-        rate = learning_rate(config, epoch + step / steps)
-        set_learning_rate(optimizer, rate)
+
+    def losses(batch: Batch) -> dict[str, Tensor]:
         labels = batch.labels.to(device, non_blocking=True)
         inputs = batch.images.to(device, non_blocking=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             features, logits = model(inputs)
         loss, terms = total_loss(features, logits, labels, metric, config.eta_1, config.eta_2, config.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        for name, value in {"": loss.detach(), **terms}.items():
-            sums[f"loss/{name.replace('metric', config.metric_loss)}".rstrip("/")] += value
-        images += len(labels)
-        on_step(step + 1, steps)
-    means = {name: float(value) / steps for name, value in sums.items()}
-    return {**means, "lr": rate, "images_per_second": images / (time.perf_counter() - started)}
+        named = {f"loss/{name.replace('metric', config.metric_loss)}": value for name, value in terms.items()}
+        return {"loss": loss, **named}
+
+    return train_steps(losses, batches, steps, optimizer, config, epoch, part, on_step)

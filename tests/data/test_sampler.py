@@ -83,6 +83,20 @@ def test_seed_and_epoch_decide_everything() -> None:
     assert len(set(seeds)) == len(seeds)  # no image is augmented twice the same way
 
 
+@pytest.mark.parametrize(
+    "sampler",
+    [IdentitySampler(labelled([4] * 6), 3, 2, seed=0, rank=1, workers=2), ShuffleSampler(np.arange(33), 8, 0, 1, 2)],
+)
+def test_what_is_done_of_an_epoch_is_left_out(sampler: IdentitySampler | ShuffleSampler) -> None:
+    sampler.set_epoch(3)
+    whole = list(sampler)
+    for done in range(len(whole) + 1):
+        sampler.set_epoch(3, done)
+        assert list(sampler) == whole[done:] and len(sampler) == len(whole) == 4
+    sampler.set_epoch(4)
+    assert len(list(sampler)) == 4
+
+
 def test_going_back_to_an_epoch_gives_its_batches_again() -> None:
     sampler = IdentitySampler(labelled([4] * 6), 3, 2, seed=0)
     first = epochs(sampler, 4)

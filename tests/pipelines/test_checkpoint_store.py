@@ -37,6 +37,17 @@ def test_the_last_two_are_kept_and_the_newest_is_found(store: FolderCheckpoints)
     assert [path.name for path in store.folder.iterdir()] == ["mlflow_run"]
 
 
+def test_a_part_of_an_epoch_comes_after_the_epoch_before_and_before_its_own_end(store: FolderCheckpoints) -> None:
+    found = []
+    for epoch, step in [(8, None), (9, 3), (9, 20), (9, 1000), (9, None), (10, 1), (10, None)]:
+        store.save(state(epoch), epoch, step)
+        newest = str(store.newest())
+        assert newest.startswith(f"checkpoint_{epoch:04d}" + ("_" if step is None else f"-{step:08d}_"))
+        found.append(newest)
+    assert found == sorted(found)
+    assert [path.name for path in sorted(store.folder.iterdir())] == found[-2:]
+
+
 @pytest.mark.parametrize("damage", ["cut", "no manifest"])
 def test_resuming_passes_over_checkpoints_that_are_damaged_or_unfinished(
     store: FolderCheckpoints, damage: str

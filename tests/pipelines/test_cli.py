@@ -55,6 +55,11 @@ def test_a_fault_of_the_program_keeps_its_trace() -> None:
     assert "KeyError: 'pid'" in done.stderr
 
 
+def test_a_stage_that_sigterm_ended_is_one_line_and_exit_code_143() -> None:
+    done = run("from pipelines.preemption import Terminated; raise Terminated('stopped in epoch 3')")
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "stopped in epoch 3\n")
+
+
 def test_ctrl_c_is_one_word_and_exit_code_130() -> None:
     code = f"{PRELUDE}def main():\n    print('ready', flush=True)\n    time.sleep(60)\ncli.run(main)\n"
     with subprocess.Popen(

@@ -1,7 +1,10 @@
 """What is submitted, followed and taken home, against a job server made up here; tests/system has a real one."""
 
+import asyncio
 import io
 import json
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +17,7 @@ from ray.job_submission import JobStatus
 
 from cuhs.errors import CuhsError
 from pipelines import job, params, submit
+from pipelines.preemption import Terminated
 
 ROOT = Path(__file__).parents[2]
 NAME = "cuhs-train-0123456789abcdef-1"
@@ -179,7 +183,8 @@ def test_a_job_gets_code_and_order_and_no_variables() -> None:
     name = follow(jobs)
     (what,) = jobs.submitted
     assert what["submission_id"] == name and name and name.endswith("-1")
-    assert set(what["runtime_env"]) == {"working_dir"}
+    assert set(what["runtime_env"]) == {"working_dir", "env_vars"}
+    assert what["runtime_env"]["env_vars"] == {"RAY_JOB_STOP_WAIT_TIME_S": "120"}
     assert what["entrypoint"].startswith(f"python -m pipelines.job {name} '{{")
 
 
@@ -233,7 +238,13 @@ def test_only_success_is_success(end: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "end", [info("FAILED", None), info("FAILED", -9), RuntimeError("Job cuhs-train-1 does not exist. 404")]
+    "end",
+    [
+        info("FAILED", None),
+        info("FAILED", -9),
+        info("FAILED", 143),
+        RuntimeError("Job cuhs-train-1 does not exist. 404"),
+    ],
 )
 def test_a_job_whose_machines_were_lost_is_not_a_failure_of_its_own(end: Any) -> None:
     assert follow(Jobs(end)) is None
@@ -270,6 +281,20 @@ def test_ctrl_c_stops_the_job() -> None:
     with pytest.raises(KeyboardInterrupt):
         follow(jobs)
     assert jobs.stopped == [jobs.submitted[0]["submission_id"]]
+
+
+def test_sigterm_leaves_the_job_running_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = Jobs()
+
+    async def tail(name: str) -> AsyncIterator[str]:
+        yield "one\n"
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(jobs, "tail_job_logs", tail)
+    with pytest.raises(Terminated, match=r"stopped following cuhs-train-\w+-1 by SIGTERM; it goes on, and the same"):
+        follow(jobs)
+    assert len(jobs.submitted) == 1 and not jobs.stopped
 
 
 def test_outputs_come_home_and_are_forgotten_there(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:

@@ -1,12 +1,13 @@
 """A training that ends an epoch only when a test lets it, and the stage around it."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from cuhs.training.epoch import OnStep, Part
 from pipelines import params, ray_training
 from pipelines.params import Params
 from pipelines.tracking import Run, send_left
@@ -25,7 +26,7 @@ class Gated:
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
         self.gates = Path(paths["gates"])
 
-    def epoch(self, epoch: int, on_step: Callable[[int, int], None]) -> dict[str, float]:
+    def epoch(self, epoch: int, part: Part, on_step: OnStep) -> dict[str, float]:
         """One step towards nought."""
         while not (self.gates / str(epoch + 1)).exists():
             time.sleep(0.05)

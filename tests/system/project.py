@@ -14,6 +14,8 @@ import psutil
 import pytest
 import yaml
 
+from infra.local.processes import kill_tree
+
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
@@ -110,19 +112,6 @@ class Project:
 
     def checkpoints(self) -> list[Path]:
         return sorted(self.folder.glob("runs/train-*/checkpoint_*/manifest.json"))
-
-
-def kill_tree(pid: int) -> None:
-    """SIGKILL a process and all it started, by process id."""
-    try:
-        parent = psutil.Process(pid)
-    except psutil.NoSuchProcess:
-        return
-    for process in [*parent.children(recursive=True), parent]:
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue
 
 
 def descendants(pid: int, name: str) -> list[psutil.Process]:

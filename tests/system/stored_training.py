@@ -1,6 +1,7 @@
-"""``python -m tests.system.stored_training GATES``: a training whose every epoch waits for a test, as a stage has it."""
+"""``python -m tests.system.stored_training GATES``: a stage whose training waits for a test before each epoch."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipelines import params, ray_training
+from cuhs.training.epoch import OnStep, Part
+from pipelines import cli, params, ray_training
 from pipelines.params import Params
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -20,6 +22,7 @@ NAME, EPOCHS = "train-stored", 6
 class Fit:
     """Fits noise, always the same; epoch ``n``, counted from 1, waits for the file ``n`` in the folder ``gates``.
 
+    A file ``diverge`` there lets it diverge.
     With the momentum of its optimizer a checkpoint has 32 MiB: two parts of an upload.
     """
 
@@ -31,7 +34,7 @@ class Fit:
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9)
         self.gates = Path(paths["gates"])
 
-    def epoch(self, epoch: int, on_step: Callable[[int, int], None]) -> dict[str, float]:
+    def epoch(self, epoch: int, part: Part, on_step: OnStep) -> dict[str, float]:
         """One step on the epoch's own noise."""
         while not (self.gates / str(epoch + 1)).exists():
             time.sleep(0.05)
@@ -41,7 +44,8 @@ class Fit:
         loss.backward()
         self.optimizer.step()
         on_step(1, 1)
-        return {"loss": loss.item(), "images_per_second": 1.0}
+        diverged = (self.gates / "diverge").exists()
+        return {"loss": math.inf if diverged else loss.item(), "images_per_second": 1.0}
 
 
 class Untracked:
@@ -61,4 +65,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

@@ -2,14 +2,18 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
 
+from cuhs.training.epoch import Part
 from infra.local.seaweed import Seaweed
 from pipelines import params
 from pipelines.checkpoint_store import StoredCheckpoints
@@ -52,30 +56,36 @@ class Stage:
 
     def wait(self, epoch: int) -> None:
         """Until its checkpoint is stored."""
-        wait_for(lambda: epoch in self.stored(), self.process, seconds=120)
+        wait_for(lambda: epoch in self.stored(), self.process)
 
     def kill_one(self, name: str) -> None:
         """SIGKILL a process of Ray's."""
         assert self.process
-        self.see()
         descendants(self.process.pid, name)[0].kill()
 
-    def see(self) -> None:
-        """Remember all processes, to end those that outlive the stage."""
+    def output(self, code: int = 0) -> str:
+        """All it said, when it has ended with a code."""
         assert self.process
-        self.started += psutil.Process(self.process.pid).children(recursive=True)
-
-    def end(self) -> tuple[list[float], float]:
-        """Losses and weights of the whole training."""
-        assert self.process
+        self.remember()
         out, _ = self.process.communicate(timeout=240)
-        assert self.process.returncode == 0, out[-4000:]
-        self.said = out
-        losses, weights = json.loads(out.splitlines()[-1])
+        assert self.process.returncode == code, out[-4000:]
+        return out
+
+    def result(self) -> tuple[list[float], float]:
+        """Losses and weights of the whole training."""
+        losses, weights = json.loads(self.output().splitlines()[-1])
         return losses, weights
 
+    def remember(self) -> None:
+        """Know all processes, to end those that outlive the stage."""
+        assert self.process
+        with suppress(psutil.NoSuchProcess):
+            self.started += psutil.Process(self.process.pid).children(recursive=True)
+
     def kill(self) -> None:
+        """SIGKILL it with all that it started."""
         if self.process:
+            self.remember()
             kill_tree(self.process.pid)
             for left in self.started:
                 kill_tree(left.pid)
@@ -83,7 +93,7 @@ class Stage:
 
 
 @pytest.fixture
-def stage(s3: Seaweed, tmp_path: Path):
+def stage(s3: Seaweed, tmp_path: Path) -> Iterator[Stage]:
     stage = Stage(tmp_path)
     yield stage
     stage.kill()
@@ -96,7 +106,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[float], 
     for epoch in range(EPOCHS):
         (gates / str(epoch + 1)).touch()
     training = Fit(params.load(PARAMS), {"gates": str(gates)}, torch.device("cpu"))
-    losses = [training.epoch(epoch, lambda done, steps: None)["loss"] for epoch in range(EPOCHS)]
+    losses = [training.epoch(epoch, Part(), lambda done, steps: None)["loss"] for epoch in range(EPOCHS)]
     return losses, training.model.weight.detach().double().abs().sum().item()
 
 
@@ -110,9 +120,14 @@ def test_a_killed_worker_and_a_killed_controller_go_on_from_the_store(
     stage.open(3, 4)
     stage.wait(4)
     stage.kill_one("ray::TrainController")
+    out = stage.output(code=2)
+    assert re.fullmatch(
+        rf"error: {NAME}: broken off \(.*\); .* goes on from the last checkpoint", out.splitlines()[-1]
+    )
+
     stage.open(5, 6)
-    assert stage.end() == (pytest.approx(undisturbed[0]), pytest.approx(undisturbed[1]))
-    assert "going on from the last checkpoint" in stage.said
+    stage.start()
+    assert stage.result() == (pytest.approx(undisturbed[0]), pytest.approx(undisturbed[1]))
     assert stage.stored() == [5, 6]
     assert not list(stage.folder.glob("runs/*/checkpoint*"))
     StoredCheckpoints(stage.store.url).discard()
@@ -125,7 +140,6 @@ def test_a_damaged_checkpoint_is_passed_over_and_an_absent_server_waited_for(
     stage.start()
     stage.open(1, 2, 3)
     stage.wait(3)
-    stage.see()
     stage.kill()
 
     newest = stage.store.within(stage.store.children()[-1])
@@ -134,11 +148,23 @@ def test_a_damaged_checkpoint_is_passed_over_and_an_absent_server_waited_for(
     s3.client().put_object(Bucket=newest.bucket, Key=key, Body=bytes(entry.size))
 
     stage.start()
-    wait_for(lambda: 3 in stage.stored() and len(stage.stored()) == 2, stage.process)
+    # The one of the third epoch is there twice then: damaged, and anew.
+    wait_for(lambda: stage.stored() == [3, 3], stage.process)
     s3.stop()
     stage.open(4)
     s3.start()
     stage.wait(4)
     stage.open(5, 6)
-    assert stage.end() == (pytest.approx(undisturbed[0]), pytest.approx(undisturbed[1]))
+    assert stage.result() == (pytest.approx(undisturbed[0]), pytest.approx(undisturbed[1]))
     assert stage.stored() == [5, 6]
+
+
+def test_a_training_that_cannot_go_on_says_so_and_is_not_taken_for_finished(stage: Stage) -> None:
+    stage.start()
+    stage.open(1)
+    stage.wait(1)
+    (stage.gates / "diverge").touch()
+    stage.open(2)
+    out = stage.output(code=2)
+    assert out.splitlines()[-1] == "error: the loss is not finite in epoch 2; lower lr or warm up longer"
+    assert stage.stored() == [1]

@@ -434,3 +434,11 @@ def test_ten_processes_on_a_machine_fetch_once(proxy: Proxy, tmp_path: Path) -> 
     outs = [process.communicate(timeout=120)[0].strip() for process in processes]
     assert outs == 10 * [str(18 * MIB)]
     assert proxy.count("GET") == 6
+
+    (shard,) = (tmp_path / "cache").glob("trees/*/3.parquet")
+    before = shard.stat()
+    shard.write_bytes(noise(3 * MIB, 9))
+    os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert python(CACHED, digest, str(tmp_path / "cache")).communicate(timeout=60)[0].strip() == str(18 * MIB)
+    assert shard.read_bytes() == noise(3 * MIB, 3)
+    assert proxy.count("GET") == 7

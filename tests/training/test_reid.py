@@ -15,6 +15,7 @@ from cuhs.network.config import NetworkConfig
 from cuhs.network.cuhs import CUHS, make_hsl
 from cuhs.training import checkpoint
 from cuhs.training.config import ReIDTraining
+from cuhs.training.epoch import Part
 from cuhs.training.reid import Classified, train_epoch
 from cuhs.training.schedule import adam
 
@@ -44,7 +45,9 @@ class Training:
 
     def epoch(self, epoch: int) -> dict[str, float]:
         self.sampler.set_epoch(epoch)
-        return train_epoch(self.model, self.loader, len(self.sampler), self.optimizer, self.config, epoch, CPU)
+        return train_epoch(
+            self.model, self.loader, len(self.sampler), self.optimizer, self.config, epoch, CPU, Part()
+        )
 
 
 def test_classifiers_are_matrices_on_the_necked_features(tiny_network: CUHS) -> None:
@@ -105,7 +108,9 @@ def test_an_epoch_is_adam_on_equation_14_step_by_step(tiny_network: CUHS) -> Non
     model = Classified(tiny_network, 2)
     twin = copy.deepcopy(model).train()
     batches, progress = made_batches(2), []
-    metrics = train_epoch(model, batches, 2, adam(model, config), config, 1, CPU, lambda *step: progress.append(step))
+    metrics = train_epoch(
+        model, batches, 2, adam(model, config), config, 1, CPU, Part(), lambda *step: progress.append(step)
+    )
     by_hand = torch.optim.Adam([p for p in twin.parameters() if p.requires_grad])
     losses = []
     for batch, rate in zip(batches, (1e-2 * (0.01 + 0.99 * 0.5), 1e-2 * (0.01 + 0.99 * 0.75)), strict=True):
@@ -125,7 +130,7 @@ def test_bfloat16_trains_with_float32_weights_and_finite_losses(tiny_network: CU
     config = ReIDTraining(epochs=2, precision="bfloat16")
     model = Classified(tiny_network, 2)
     before = model.classifiers["bn"].weight.detach().clone()
-    metrics = train_epoch(model, made_batches(1), 1, adam(model, config), config, 0, CPU)
+    metrics = train_epoch(model, made_batches(1), 1, adam(model, config), config, 0, CPU, Part())
     assert all(torch.tensor(value).isfinite() for value in metrics.values())
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in model.parameters())
     assert not torch.equal(before, model.classifiers["bn"].weight)

@@ -1,0 +1,85 @@
+"""What happens when a machine, or the stage itself, is told that it has to go.
+
+Where Ray drains a node, a checkpoint is saved at once, and training goes on until the node is gone. Where the stage
+gets SIGTERM, a checkpoint is saved and the training ends. Either way all workers hear of it after the same step.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Terminated(SystemExit):
+    """SIGTERM ended what a stage did; the message says what became of it."""
+
+
+@contextmanager
+def on_sigterm(act: Callable[[], object]) -> Iterator[None]:
+    """Do this at SIGTERM, where the process would end.
+
+    A trial of Ray Tune's is driven by a thread, and threads get no signals: nothing changes there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: act())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Notices:
+    """What the workers of a training hear; each of them asks after each of its steps.
+
+    Ray's own question is a barrier, and the workers have to agree on a step. So they ask every few steps only, about
+    every :data:`EVERY_S` seconds, and the first worker says after how many.
+
+    Args:
+        board: the actor that knows whether the stage got SIGTERM.
+        rank: of this worker.
+
+    Attributes:
+        stop: whether the training has to end.
+    """
+
+    EVERY_S = 2.0
+
+    def __init__(self, board: Any, rank: int) -> None:
+        self._board, self._rank = board, rank
+        self._nodes: set[str] = set()
+        self._pause = self._left = 1
+        self._asked = time.monotonic()
+        self.stop = False
+
+    def new(self) -> bool:
+        """Whether there is one that was not there before: the same answer on all workers."""
+        self._left -= 1
+        if self._left:
+            return False
+        import ray.train
+        from ray.train.collective import broadcast_from_rank_zero
+
+        info = ray.train.get_preemption_info()
+        nodes = set(info.preempted_node_ids if info else ())
+        stop, self._left = broadcast_from_rank_zero((self._told(), self._steps()) if self._rank == 0 else None)
+        new = (stop and not self.stop) or not nodes <= self._nodes
+        self._nodes, self.stop, self._pause = self._nodes | nodes, stop, self._left
+        return new
+
+    def _told(self) -> bool:
+        import ray
+
+        try:
+            return bool(ray.get(self._board.stopped.remote(), timeout=self.EVERY_S))
+        except Exception:  # the board is no reason for a training to fail
+            return False
+
+    def _steps(self) -> int:
+        """Until the next question: at most twice as many as before, as the first ones tell little of a GPU's pace."""
+        now = time.monotonic()
+        took, self._asked = now - self._asked, now
+        return max(1, min(2 * self._pause, round(self.EVERY_S * self._pause / max(took, 1e-6))))

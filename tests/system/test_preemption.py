@@ -1,0 +1,178 @@
+"""A training that is told to go in the middle of an epoch goes on from there, to the same numbers."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from ray.job_submission import JobStatus
+
+from cuhs.data.shards import write_shard
+from infra.local.ray_cluster import RayCluster
+from pipelines.submit import STOP_S, Client
+from tests.conftest import row
+from tests.system.noticed_training import EPOCHS, NAME, SLOW, STEPS_FILE
+from tests.system.project import ROOT, descendants, kill_tree, wait_for
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+
+STEPS = 16
+STOPPED = rf"stopped by SIGTERM; the same command goes on from epoch {SLOW + 1}, step (\d+)"
+# How long a node of the cluster goes on after it was told to go.
+DRAIN_S = 15
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight identities of eight images: 16 batches of two identities with two images each."""
+    root = tmp_path_factory.mktemp("dataset")
+    rows = [row(np.random.default_rng(pid), f"{pid:04d}", k % 2, k, None) for pid in range(8) for k in range(8)]
+    write_shard(root / "train" / "made-00000.parquet", rows)
+    return root
+
+
+class Stage:
+    """The training in a folder of its own."""
+
+    def __init__(self, folder: Path, dataset: Path) -> None:
+        self.folder, self.dataset = folder, dataset
+
+    def command(self, pause: float) -> list[str]:
+        return [sys.executable, "-m", "tests.system.noticed_training", str(self.dataset), str(pause)]
+
+    def start(self, pause: float = 0) -> subprocess.Popen[str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "MLFLOW_", "CUHS_"))}
+        return subprocess.Popen(
+            self.command(pause),
+            cwd=self.folder,
+            env=kept | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self) -> Any:
+        """What it prints when nothing disturbs it."""
+        process = self.start()
+        try:
+            out, _ = process.communicate(timeout=200)
+        finally:
+            kill_tree(process.pid)
+        assert process.returncode == 0, out[-4000:]
+        return json.loads(out.splitlines()[-1])
+
+    def saved(self) -> list[str]:
+        """Names of whole checkpoints, without what makes them unique."""
+        return [
+            path.parent.name.rpartition("_")[0]
+            for path in sorted((self.folder / "runs" / NAME).glob("checkpoint_*/manifest.json"))
+        ]
+
+    def steps(self) -> list[tuple[int, int]]:
+        """Epoch and number of each step that was done, in the order of doing."""
+        lines = (self.folder / STEPS_FILE).read_text().splitlines()
+        return [(int(epoch), int(step)) for epoch, step in (line.split() for line in lines)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    stage = Stage(tmp_path_factory.mktemp("undisturbed"), dataset)
+    result = stage.run()
+    assert stage.steps() == [(epoch, step) for epoch in range(EPOCHS) for step in range(1, STEPS + 1)]
+    return result
+
+
+@pytest.fixture
+def stage(dataset: Path, tmp_path: Path) -> Stage:
+    return Stage(tmp_path, dataset)
+
+
+def test_sigterm_saves_in_the_middle_of_an_epoch_and_the_same_command_goes_on(stage: Stage, undisturbed: Any) -> None:
+    process = stage.start(pause=0.5)
+    started: list[psutil.Process] = []
+    try:
+        wait_for(stage.saved, process)
+        started = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=60)
+        _, alive = psutil.wait_procs(started, timeout=20)
+    finally:
+        for left in [process, *started]:
+            kill_tree(left.pid)
+    assert process.returncode == 143, out[-4000:]
+    line = re.fullmatch(STOPPED, out.splitlines()[-1])
+    assert line and 1 < int(line[1]) <= STEPS, out[-4000:]
+    assert "Traceback" not in out
+    assert not alive
+    done = int(line[1]) - 1
+    assert stage.saved() == [f"checkpoint_{SLOW - 1:04d}", f"checkpoint_{SLOW:04d}-{done:08d}"]
+
+    assert stage.run() == undisturbed
+    # No step was done twice, and none left out.
+    assert stage.steps() == [(epoch, step) for epoch in range(EPOCHS) for step in range(1, STEPS + 1)]
+    assert stage.saved() == [f"checkpoint_{EPOCHS - 2:04d}", f"checkpoint_{EPOCHS - 1:04d}"]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+    nodes = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(DRAIN_S)}
+    with RayCluster(tmp_path_factory.mktemp("cluster"), nodes, workers=3) as cluster:
+        yield cluster
+
+
+class Job:
+    """The stage as a job on the cluster."""
+
+    def __init__(self, cluster: RayCluster, stage: Stage, pause: float) -> None:
+        self.client = Client(cluster.address, headers={"Authorization": f"Bearer {cluster.token}"})
+        variables = {"PYTHONPATH": str(ROOT), "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)}
+        self.name = self.client.submit_job(
+            entrypoint=f"cd {stage.folder} && exec {shlex.join(stage.command(pause))}",
+            runtime_env={"env_vars": variables},
+        )
+
+    def wait(self, status: JobStatus) -> list[str]:
+        """What it said, once it is over."""
+        wait_for(lambda: self.client.get_job_status(self.name).is_terminal(), seconds=300)
+        out = self.client.get_job_logs(self.name)
+        assert self.client.get_job_status(self.name) is status, out[-4000:]
+        return out.splitlines()
+
+
+def test_a_job_that_is_stopped_saves_first(cluster: RayCluster, stage: Stage, undisturbed: Any) -> None:
+    job = Job(cluster, stage, pause=1.0)
+    wait_for(stage.saved)
+    job.client.stop_job(job.name)
+    said = job.wait(JobStatus.STOPPED)
+    line = re.fullmatch(STOPPED, said[-1])
+    assert line, said
+    assert stage.saved()[-1] == f"checkpoint_{SLOW:04d}-{int(line[1]) - 1:08d}"
+    assert json.loads(Job(cluster, stage, pause=0).wait(JobStatus.SUCCEEDED)[-1]) == undisturbed
+
+
+def test_a_node_that_is_drained_costs_only_what_came_after_the_notice(
+    cluster: RayCluster, stage: Stage, undisturbed: Any
+) -> None:
+    job = Job(cluster, stage, pause=1.5)
+    wait_for(stage.saved)
+    going = next(node for node in cluster.nodes if descendants(node.pid, "ray::RayTrainWorker"))
+    going.terminate()  # as Kubernetes does with a pod that has to go
+    wait_for(lambda: len(stage.saved()) == 2)
+    done = int(stage.saved()[-1].removeprefix(f"checkpoint_{SLOW:04d}-"))
+    said = job.wait(JobStatus.SUCCEEDED)
+    assert f"a node has to go: epoch {SLOW + 1} is saved after {done} of {STEPS} steps" in said
+    steps = stage.steps()
+    again = [after for before, after in pairwise(steps) if after <= before]
+    assert again == [(SLOW, done + 1)], steps
+    assert json.loads(said[-1]) == undisturbed
