@@ -90,8 +90,11 @@ def board(label: str | None, run: "Run") -> Iterator[Any]:
         run: that epochs and machines are logged into.
     """
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    actor = ray.remote(num_cpus=0)(Board).remote()
+    # On this machine: on another it might be lost, and what is told with it.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
     over = threading.Event()
     queue: SimpleQueue[News | None] = SimpleQueue()
     # A thread of its own: a slow server does not hold up the bar.
