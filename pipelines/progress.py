@@ -93,7 +93,7 @@ def board(label: str | None, run: "Run") -> Iterator[Any]:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     # On this machine: on another it might be lost, and what is told with it.
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    here: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
     over = threading.Event()
     queue: SimpleQueue[News | None] = SimpleQueue()

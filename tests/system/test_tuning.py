@@ -10,7 +10,7 @@ from mlflow.entities import Run
 
 from tests.system.project import Project, kill_tree, wait_for
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 SEARCH = ("dvc", "repro", "pipelines/dvc.yaml:tune")
 ETAS = [0.5, 1.0, 2.0]
@@ -67,7 +67,7 @@ def test_a_killed_search_goes_on_and_keeps_what_it_found(laptop: Project) -> Non
     search = Search(laptop.folder)
     process = laptop.start(*SEARCH)
     try:
-        wait_for(search.finished, process)
+        wait_for(search.finished, process, seconds=400)
         # The next one is under way.
         wait_for(lambda: len(search.trials()) == 2, process)
     finally:
