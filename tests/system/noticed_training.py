@@ -1,4 +1,4 @@
-"""``python -m tests.system.noticed_training DATASET PAUSE``: the main training, tiny, slow until epoch 2 has ended."""
+"""``python -m tests.system.noticed_training DATASET PAUSE``: the main training, tiny, slow until epoch 2 is over."""
 
 import hashlib
 import json

@@ -98,7 +98,7 @@ class Project:
     def run(self, *command: str) -> str:
         process = self.start(*command)
         try:
-            out, _ = process.communicate(timeout=420)
+            out, _ = process.communicate(timeout=900)
         finally:
             kill_tree(process.pid)
         assert process.returncode == 0, out[-4000:]
@@ -126,7 +126,7 @@ def descendants(pid: int, name: str) -> list[psutil.Process]:
     return found
 
 
-def wait_for(condition: Callable[[], T], process: subprocess.Popen[str] | None = None, seconds: float = 240) -> T:
+def wait_for(condition: Callable[[], T], process: subprocess.Popen[str] | None = None, seconds: float = 600) -> T:
     """What the condition gives once that is true; fails when ``process`` ends before."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -67,7 +67,7 @@ class Stage:
         """All it said, when it has ended with a code."""
         assert self.process
         self.remember()
-        out, _ = self.process.communicate(timeout=240)
+        out, _ = self.process.communicate(timeout=600)
         assert self.process.returncode == code, out[-4000:]
         return out
 

@@ -24,7 +24,7 @@ from tests.conftest import row
 from tests.system.noticed_training import EPOCHS, NAME, SLOW, STEPS_FILE
 from tests.system.project import ROOT, descendants, kill_tree, wait_for
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 STEPS = 16
 STOPPED = rf"stopped by SIGTERM; the same command goes on from epoch {SLOW + 1}, step (\d+)"
@@ -66,7 +66,7 @@ class Stage:
         """What it prints when nothing disturbs it."""
         process = self.start()
         try:
-            out, _ = process.communicate(timeout=200)
+            out, _ = process.communicate(timeout=900)
         finally:
             kill_tree(process.pid)
         assert process.returncode == 0, out[-4000:]

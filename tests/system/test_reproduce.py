@@ -82,7 +82,7 @@ def test_the_champion_is_a_name_for_its_run(pushed: Project, tmp_path: Path) -> 
 def test_what_mlflow_does_not_know_is_one_line(pushed: Project, tmp_path: Path, name: str, message: str) -> None:
     other = clone(pushed, tmp_path / "clone")
     process = other.start("python", "-m", "pipelines.checkout", name)
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=300)
     assert process.returncode == 2 and message in out and "Traceback" not in out
 
 
@@ -90,6 +90,6 @@ def test_local_changes_are_never_overwritten(pushed: Project, tmp_path: Path) ->
     other = clone(pushed, tmp_path / "clone")
     (other.folder / "README.md").write_text("mine")
     process = other.start("python", "-m", "pipelines.checkout", pushed.json("models/run.json")["run_id"])
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=300)
     assert process.returncode == 2 and "README.md: changed and not committed" in out
     assert (other.folder / "README.md").read_text() == "mine"

@@ -33,7 +33,7 @@ def test_two_trainings_at_once_are_two_runs_of_one_experiment(
     processes = {seed: twin.start("python", "-m", "pipelines.train") for seed, twin in stages.items()}
     try:
         for process in processes.values():
-            out, _ = process.communicate(timeout=240)
+            out, _ = process.communicate(timeout=600)
             assert process.returncode == 0, out[-4000:]
     finally:
         for process in processes.values():
@@ -118,7 +118,7 @@ def test_of_two_challengers_at_once_the_better_one_becomes_the_champion(
         processes.append(twin.start("python", "-c", GATED_REGISTER))
     try:
         for process in processes:
-            out, _ = process.communicate(timeout=120)
+            out, _ = process.communicate(timeout=300)
             assert process.returncode == 0, out[-4000:]
     finally:
         for process in processes:
