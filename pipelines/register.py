@@ -26,9 +26,10 @@ from cuhs.errors import CuhsError
 from cuhs.export import load
 from pipelines import cli, compare, evaluate, params, train
 from pipelines.console import console
+from pipelines.mlflow_store import does_not_answer, uri
 from pipelines.params import Params
 from pipelines.registry import CHAMPION, DATA_VERSION, DECISION, MODEL, REASON, VALUE, Registered, Registry
-from pipelines.tracking import Run, does_not_answer, send_left, uri
+from pipelines.tracking import Run, send_left
 from pipelines.versions import data_version, file_version
 
 OUT = Path("reports/registration.json")

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from cuhs.errors import CuhsError
 from pipelines import compare
-from pipelines.tracking import connect, does_not_answer
+from pipelines.mlflow_store import connect, does_not_answer
 
 CHAMPION = "champion"
 # Tags of a version. The last names the champion that it was promoted over, 0 where there was none.

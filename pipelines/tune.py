@@ -19,8 +19,9 @@ import yaml
 from cuhs.errors import CuhsError
 from pipelines import cli, params, pretrain_hsl, ray_training, runs, tuning_figures
 from pipelines.console import console
+from pipelines.mlflow_store import uri
 from pipelines.params import Params
-from pipelines.tracking import Run, uri
+from pipelines.tracking import Run
 from pipelines.trainings import VALIDATION, TrialRun
 from pipelines.versions import DATASET, code_version, data_version, file_version, run_name
 

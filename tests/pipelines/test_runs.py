@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import params, runs
+from pipelines.mlflow_store import StoredRun, connect
 from pipelines.ray_training import RUNS
-from pipelines.tracking import Run
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 
@@ -23,7 +23,7 @@ def p(store: Path) -> params.Params:
 
 def stored(title: str) -> list[str]:
     """Keys of the runs that the store has by a name."""
-    client = Run("any").client
+    client = connect()
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     found = client.search_runs(experiments, f"tags.`mlflow.runName` = '{title}'")
     return [run.data.tags["cuhs.key"] for run in found]
@@ -33,7 +33,7 @@ def test_a_training_that_is_started_again_goes_on_in_its_run(p: params.Params) -
     first = runs.start_or_resume("train-1", p, "model", "d1", title="again")
     first.finish(failed=True)
     again = runs.start_or_resume("train-1", p, "model", "d1", title="again")
-    assert again.key == first.key and again.client.get_run(again.id).info.status == "RUNNING"
+    assert again.key == first.key and again.stored.client.get_run(again.id).info.status == "RUNNING"
     other = runs.start_or_resume("train-2", p, "model", "d1", title="again")
     assert sorted(stored("again")) == sorted([first.key, other.key])
 
@@ -42,16 +42,16 @@ def test_a_training_that_is_started_again_goes_on_in_its_run(p: params.Params) -
 def test_a_training_that_is_killed_while_its_run_opens_has_one(
     p: params.Params, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create = Run._create
+    create = StoredRun._create
 
-    def killed(run: Run, entry: dict[str, object]) -> None:
+    def killed(run: StoredRun, entry: dict[str, object], parent_id: object) -> None:
         if moment == "after":
-            create(run, entry)
+            create(run, entry, parent_id)
         raise KeyboardInterrupt
 
     name = f"killed {moment}"
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "_create", killed)
+        patch.setattr(StoredRun, "_create", killed)
         with pytest.raises(KeyboardInterrupt):
             runs.start_or_resume(name, p, "model", "d1", title=name)
     run = runs.start_or_resume(name, p, "model", "d1", title=name)
@@ -60,6 +60,6 @@ def test_a_training_that_is_killed_while_its_run_opens_has_one(
 
 def test_a_run_that_the_store_lost_is_made_anew(p: params.Params) -> None:
     lost = runs.start_or_resume("train-lost", p, "model", "d1", title="lost")
-    lost.client.delete_run(lost.id)
+    lost.stored.client.delete_run(lost.id)
     run = runs.start_or_resume("train-lost", p, "model", "d1", title="lost")
     assert stored("lost") == [run.key] and run.key != lost.key

@@ -6,7 +6,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from cuhs.errors import CuhsError
-from pipelines import tracking
+from pipelines import mlflow_store, tracking
 from pipelines.tracking import DataUsed, Run
 
 
@@ -20,7 +20,7 @@ def away(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 
 
 def stored(run: Run):
-    return run.client.get_run(run.id)
+    return run.stored.client.get_run(run.id)
 
 
 def test_a_run_opens_with_flat_parameters_tags_data_and_commit(store: Path) -> None:
@@ -50,7 +50,7 @@ def test_history_is_sent_once_however_often_it_is_given(store: Path) -> None:
     run.history(epochs)
     # Another process goes on with the run after a restart.
     Run(run.key).history([*epochs, {"loss": 1.0}])
-    points = run.client.get_metric_history(run.id, "train/loss")
+    points = run.stored.client.get_metric_history(run.id, "train/loss")
     assert [(p.step, p.value) for p in points] == [(1, 3.0), (2, 2.0), (3, 1.0)]
 
 
@@ -61,9 +61,9 @@ def test_an_entry_that_comes_twice_is_one_point(store: Path) -> None:
         {"do": "metrics", "step": 0, "metrics": {"all/mAP": 3.0}, "time": 1000},
     ]
     for entry in entries * 2:
-        run._send(entry)
-    assert len(run.client.get_metric_history(run.id, "train/loss")) == 1
-    assert len(run.client.get_metric_history(run.id, "all/mAP")) == 1
+        run.stored.send(entry, lambda key: None)
+    assert len(run.stored.client.get_metric_history(run.id, "train/loss")) == 1
+    assert len(run.stored.client.get_metric_history(run.id, "all/mAP")) == 1
 
 
 def test_looks_at_the_machine_are_counted_on_across_processes(store: Path) -> None:
@@ -71,7 +71,7 @@ def test_looks_at_the_machine_are_counted_on_across_processes(store: Path) -> No
     run.machine({"system/cpu": 10.0})
     run.machine({"system/cpu": 20.0})
     Run(run.key).machine({"system/cpu": 30.0})
-    points = run.client.get_metric_history(run.id, "system/cpu")
+    points = run.stored.client.get_metric_history(run.id, "system/cpu")
     assert [(p.step, p.value) for p in points] == [(1, 10.0), (2, 20.0), (3, 30.0)]
 
 
@@ -98,7 +98,7 @@ def test_a_store_that_is_away_all_along_gets_everything_later(
     found = Run.read(store / "run.json")
     data = stored(found)
     assert (data.info.status, data.data.params["lr"], data.data.metrics["train/loss"]) == ("FINISHED", "0.1", 2.0)
-    assert [a.path for a in found.client.list_artifacts(found.id, "evaluation")] == ["evaluation/metrics.json"]
+    assert [a.path for a in found.stored.client.list_artifacts(found.id, "evaluation")] == ["evaluation/metrics.json"]
     assert stored(Run(child.key)).data.tags["mlflow.parentRunId"] == found.id
     assert not list((store / "runs/outbox").glob("*/"))
 
@@ -134,7 +134,7 @@ def test_a_run_of_another_store_is_lost(store: Path) -> None:
 
 def test_a_deleted_run_is_lost(store: Path) -> None:
     run = Run.start("exp", "r", {}, {})
-    run.client.delete_run(run.id)
+    run.stored.client.delete_run(run.id)
     assert Run(run.key).lost()
 
 
@@ -146,7 +146,7 @@ def test_a_run_that_may_be_there_is_not_lost(store: Path, away: pytest.MonkeyPat
 def test_an_address_that_is_none_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "htp://server")
     with pytest.raises(CuhsError, match="MLFLOW_TRACKING_URI: htp://server is no address of a tracking store"):
-        tracking.connect()
+        mlflow_store.connect()
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_file_that_names_no_run_is_one_line(tmp_path: Path, content: str | Non
 
 def test_what_cannot_be_done_without_a_server_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    error = tracking.does_not_answer(MlflowException("connection refused\nmore"))
+    error = mlflow_store.does_not_answer(MlflowException("connection refused\nmore"))
     assert str(error) == (
         "MLFLOW_TRACKING_URI: http://127.0.0.1:9 does not answer (connection refused); start it or unset it"
     )

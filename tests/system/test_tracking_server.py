@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
 from infra.local.mlflow_server import MlflowServer
-from pipelines import params, tracking
+from pipelines import mlflow_store, params, tracking
 from pipelines.outbox import Outbox
 from pipelines.tracking import Run
 from tests.system.gated_training import EPOCHS, PARAMS, stage
@@ -125,7 +125,7 @@ def assert_whole(server: MlflowServer, name: str, history: list[dict[str, float]
     assert times == sorted(times)
     assert run.info.status == "FINISHED"
     assert run.info.end_time >= times[-1]
-    assert run.data.params["train.lr"] == LR and len(run.data.params) > tracking.PARAMS_AT_ONCE / 2
+    assert run.data.params["train.lr"] == LR and len(run.data.params) > mlflow_store.PARAMS_AT_ONCE / 2
     assert run.data.tags["cuhs.kind"] == "model" and run.data.tags["mlflow.note.content"] == "A number."
     assert run.data.metrics["parameters_mib"] == 0.1
     artifacts = client(server).list_artifacts(run.info.run_id, "model")
@@ -233,7 +233,7 @@ def test_answers_that_get_lost_make_nothing_twice(
     with running(server.port) as proxy:
         proxy.rule = every_other
         monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.url)
-        values = {"train": {"lr": LR}, **{f"other{i}": i for i in range(tracking.PARAMS_AT_ONCE)}}
+        values = {"train": {"lr": LR}, **{f"other{i}": i for i in range(mlflow_store.PARAMS_AT_ONCE)}}
         run = Run.start("cuhs", "lost answers", {"cuhs.kind": "model"}, values, "A number.")
         for epoch in range(EPOCHS):
             run.history(history[: epoch + 1])
