@@ -36,7 +36,8 @@ class Notices:
     """What the workers of a training hear; each of them asks after each of its steps.
 
     Ray's own question is a barrier, and the workers have to agree on a step. So they ask every few steps only, about
-    every :data:`EVERY_S` seconds, and the first worker says after how many.
+    every :data:`EVERY_S` seconds, or so seldom that it takes :data:`SHARE` of the time; the first worker says after
+    how many steps.
 
     Args:
         board: the actor that knows whether the stage got SIGTERM.
@@ -47,12 +48,13 @@ class Notices:
     """
 
     EVERY_S = 2.0
+    SHARE = 0.1
 
     def __init__(self, board: Any, rank: int) -> None:
         self._board, self._rank = board, rank
         self._nodes: set[str] = set()
         self._pause = self._left = 1
-        self._asked = time.monotonic()
+        self._since, self._cost = time.monotonic(), 0.0
         self.stop = False
 
     def new(self) -> bool:
@@ -63,11 +65,15 @@ class Notices:
         import ray.train
         from ray.train.collective import broadcast_from_rank_zero
 
+        asked = time.monotonic()
         info = ray.train.get_preemption_info()
         nodes = set(info.preempted_node_ids if info else ())
-        stop, self._left = broadcast_from_rank_zero((self._told(), self._steps()) if self._rank == 0 else None)
+        answer = (self._told(), self._steps(asked - self._since)) if self._rank == 0 else None
+        stop, self._left = broadcast_from_rank_zero(answer)
         new = (stop and not self.stop) or not nodes <= self._nodes
         self._nodes, self.stop, self._pause = self._nodes | nodes, stop, self._left
+        self._since = time.monotonic()
+        self._cost = self._since - asked
         return new
 
     def _told(self) -> bool:
@@ -78,8 +84,10 @@ class Notices:
         except Exception:  # the board is no reason for a training to fail
             return False
 
-    def _steps(self) -> int:
-        """Until the next question: at most twice as many as before, as the first ones tell little of a GPU's pace."""
-        now = time.monotonic()
-        took, self._asked = now - self._asked, now
-        return max(1, min(2 * self._pause, round(self.EVERY_S * self._pause / max(took, 1e-6))))
+    def _steps(self, took: float) -> int:
+        """Until the next question, where those since the last one took so long.
+
+        At most twice as many as before, as the first ones tell little of a GPU's pace.
+        """
+        seconds = max(self.EVERY_S, self._cost / self.SHARE)
+        return max(1, min(2 * self._pause, round(seconds * self._pause / max(took, 1e-6))))

@@ -20,7 +20,7 @@ class World:
     """Two workers in step, with a clock and with Ray's answers made up here."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds_a_step: float) -> None:
-        self.now, self.seconds = 0.0, seconds_a_step
+        self.now, self.seconds, self.answering = 0.0, seconds_a_step, 0.0
         self.nodes: list[str] = []
         self.told: bool | Exception = False
         self.asked: list[int] = []
@@ -46,6 +46,7 @@ class World:
 
     def _broadcast(self, data: Any) -> Any:
         if data is not None:
+            self.now += self.answering
             self.sent = data
             self.asked.append(self.steps)
         return self.sent
@@ -73,6 +74,16 @@ def test_workers_ask_about_every_two_seconds_and_never_less_than_each_step(
     assert world.asked[0] == 1 and gaps[-1] == pytest.approx(steps, rel=0.01)
     # The first steps of a GPU seem to take no time: it is believed little by little.
     assert all(b <= 2 * a for a, b in pairwise(gaps))
+
+
+def test_slow_answers_are_asked_for_so_seldom_that_they_take_a_tenth_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(monkeypatch, 0.1)
+    world.answering = 3.0
+    for _ in range(2000):
+        world.step()
+    assert world.asked[-1] - world.asked[-2] == pytest.approx(300, rel=0.01)
 
 
 def test_steps_that_become_slow_are_asked_about_more_often(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,7 +105,7 @@ def test_sigterm_saves_in_the_middle_of_an_epoch_and_the_same_command_goes_on(st
         wait_for(stage.saved, process)
         started = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=300)
         _, alive = psutil.wait_procs(started, timeout=20)
     finally:
         for left in [process, *started]:
