@@ -45,8 +45,9 @@ CODE = ("cuhs", "pipelines", "dvc.yaml", "dvc.lock", "params.yaml")
 OVER = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
 
 log = logging.getLogger(__name__)
-# Importing Ray makes it tell of every package and connection.
-logging.getLogger("ray").setLevel(logging.WARNING)
+# They tell of every package and connection.
+for talkative in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging"):
+    logging.getLogger(f"ray.{talkative}").setLevel(logging.WARNING)
 
 
 class Lost(Exception):

@@ -65,7 +65,9 @@ def main() -> None:
             "MLFLOW_TRACKING_URI": mlflow.url,
         }
         project = folder / "project"
-        subprocess.run(["git", "clone", "--quiet", str(Path.cwd()), str(project)], check=True)
+        subprocess.run(
+            ["git", "-c", "advice.detachedHead=false", "clone", "--quiet", str(Path.cwd()), str(project)], check=True
+        )
         overrides = [part for override in SIZE for part in ("-S", override)]
         command = [sys.executable, "-m", "dvc", "exp", "run", *overrides]
         done = subprocess.run(command, cwd=project, env={**os.environ, **environment}, check=False)

