@@ -56,7 +56,7 @@ def main() -> None:
         told(f"MLflow on {mlflow.url}, runs in PostgreSQL, artifacts in S3")
         nodes = {**store.environment, "CUHS_CACHE": str(folder / "cache")}
         cluster = stack.enter_context(RayCluster(folder / "ray", nodes))
-        told(f"Ray on {cluster.address}, a head and two workers")
+        told(f"Ray on {cluster.address}, a head and two workers; its dashboard asks for the token {cluster.token}")
 
         environment = {
             **store.environment,
@@ -74,9 +74,8 @@ def main() -> None:
         if done.returncode:
             sys.exit(done.returncode)
         told("the pipeline ran on the cluster, and its outputs are here again")
-        print(f"\nMLflow:         {mlflow.url}\nRay dashboard:  {cluster.address}   token: {cluster.token}")
         if stay:
-            print("Ctrl-C stops it all.", flush=True)
+            print(f"Ctrl-C stops it all. Runs are on {mlflow.url}, jobs on {cluster.address}.", flush=True)
             try:
                 while True:
                     time.sleep(3600)
