@@ -24,6 +24,7 @@ from pipelines.mlflow_store import connect, does_not_answer
 # Artifacts of a model's run.
 FOLDER = "reproduce"
 FILES = (Path("params.yaml"), Path("dvc.lock"))
+STORES = Path(".dvc/config")
 # Stages whose outputs the training needs.
 NEEDED = ("build_dataset", "pretrain_hsl")
 
@@ -40,9 +41,14 @@ def main() -> None:
     _refuse_changes()
     with tempfile.TemporaryDirectory() as folder:
         commit, files = _read(name, Path(folder))
+        stores = STORES.read_text()
         _git("checkout", "--quiet", "--detach", commit, mend=f"fetch the commit: git fetch origin {commit}")
         for path in files:
             shutil.copy(path, path.name)
+    # Where data lies is said by today's configuration, not by that of the commit.
+    local = STORES.with_name("config.local")
+    if not local.exists() and stores != STORES.read_text():
+        local.write_text(stores)
     remote = _run(sys.executable, "-m", "dvc", "remote", "list").stdout.strip()
     brought = _run(sys.executable, "-m", "dvc", "pull" if remote else "checkout", *NEEDED)
     if brought.returncode:
