@@ -29,7 +29,7 @@ def pushed(project: Project, seaweed: Seaweed, bucket: str, tmp_path_factory: py
     owner.run("dvc", "remote", "add", "-d", "store", bucket)
     owner.run("git", "add", "-A")
     owner.run("git", "commit", "-qm", "results")
-    owner.run("dvc", "push")
+    owner.run("dvc", "push", "--run-cache")
     return owner
 
 
