@@ -53,9 +53,10 @@ class Registered:
         """The folder with its weights and card, somewhere under ``folder``."""
         from mlflow.artifacts import download_artifacts
 
-        root = download_artifacts(
-            f"models:/{self.version.name}/{self.number}", dst_path=str(folder), tracking_uri=connect().tracking_uri
-        )
+        client = connect()
+        # By its name it would be looked up where this process last told MLflow to look.
+        where = client.get_logged_model(str(self.version.model_id)).artifact_location
+        root = download_artifacts(where, dst_path=str(folder), tracking_uri=client.tracking_uri)
         return next(Path(root).rglob("model.safetensors")).parent
 
 

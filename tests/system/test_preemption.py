@@ -145,8 +145,8 @@ class Job:
     def wait(self, status: JobStatus) -> list[str]:
         """What it said, once it is over."""
         wait_for(lambda: self.client.get_job_status(self.name).is_terminal(), seconds=300)
-        out = self.client.get_job_logs(self.name)
-        assert self.client.get_job_status(self.name) is status, out[-4000:]
+        out, info = self.client.get_job_logs(self.name), self.client.get_job_info(self.name)
+        assert info.status is status, f"{info.message}\n{out[-4000:]}"
         return out.splitlines()
 
 

@@ -100,7 +100,8 @@ def test_a_killed_search_goes_on_and_keeps_what_it_found(laptop: Project) -> Non
     assert best == {"train.eta_1": float(max(rows, key=lambda row: float(row["mAP"]))["train.eta_1"])}
     assert parent.data.metrics["best/validation/mAP"] == pytest.approx(max(float(row["mAP"]) for row in rows))
     figures = {path.name for path in (laptop.folder / "reports/tuning").glob("*.png")}
-    assert len(figures) == 2
+    # The importance of parameters takes more trials than this.
+    assert figures == {"parallel_coordinates.png"}
     assert figures | {"best.yaml", "trials.csv"} == {
         Path(artifact.path).name for artifact in search.client.list_artifacts(parent.info.run_id, "tuning")
     }
