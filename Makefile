@@ -63,8 +63,9 @@ lock: | .venv/bin/uv ## resolve requirements.lock anew after a change in pyproje
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
 		--no-header --no-annotate pyproject.toml -o requirements.lock
 
+# Compiled once here: Ray starts many processes, and where Python writes no bytecode each would compile all it imports.
 .venv/synced: requirements.lock | .venv/bin/uv
-	@.venv/bin/uv pip sync --python .venv/bin/python requirements.lock
+	@.venv/bin/uv pip sync --compile-bytecode --python .venv/bin/python requirements.lock
 	@touch $@
 
 # uv comes in the locked version, its hash checked.
