@@ -1,4 +1,4 @@
-"""The stages of ``dvc.yaml``, each a module, and what they share."""
+"""The stages of ``dvc.yaml`` and the other commands, each a module; what they share lies in the packages below."""
 
 import os
 

@@ -13,7 +13,7 @@ from cuhs.data.build import build
 from cuhs.data.report import counts_table, warnings
 from cuhs.data.sources import SourceFiles
 from pipelines import cli, params
-from pipelines.parallel import mapper
+from pipelines.cluster.parallel import mapper
 from pipelines.preview import preview
 
 OUT = Path("data/dataset")

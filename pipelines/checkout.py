@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from cuhs.errors import CuhsError
 from pipelines import cli
 from pipelines.console import console
-from pipelines.mlflow_store import connect, does_not_answer
+from pipelines.tracking.mlflow_store import connect, does_not_answer
 
 # Artifacts of a model's run.
 FOLDER = "reproduce"

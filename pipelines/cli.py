@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from cuhs.errors import CuhsError
-from pipelines.preemption import Terminated
+from pipelines.training.preemption import Terminated
 
 
 def run_stage(name: str, main: Callable[[], None]) -> None:

@@ -17,7 +17,7 @@ from cuhs.errors import CuhsError
 from cuhs.evaluation.bootstrap import Difference, paired
 from pipelines import cli
 from pipelines.console import console
-from pipelines.mlflow_store import connect
+from pipelines.tracking.mlflow_store import connect
 
 Queries = dict[str, dict[str, tuple[str, float]]]
 

@@ -21,11 +21,12 @@ from cuhs.evaluation.reranking import rank_reranked
 from cuhs.evaluation.thresholds import PairDistances, pair_distances
 from cuhs.export import ModelCard, load
 from cuhs.network.cuhs import CUHS
-from pipelines import cli, compare, evaluation_report, params, runs, train
+from pipelines import cli, compare, evaluation_report, params, train
 from pipelines.console import progress, summary_table
 from pipelines.extraction import extract
-from pipelines.registry import DATA_VERSION, Registry
-from pipelines.tracking import Run, send_left
+from pipelines.tracking import stage_runs
+from pipelines.tracking.registry import DATA_VERSION, Registry
+from pipelines.tracking.run import Run, send_left
 from pipelines.versions import DATASET, data_version, file_version
 
 REPORTS = Path("reports")
@@ -176,10 +177,10 @@ def _run(p: params.Params, card: ModelCard) -> Run:
     return Run.start(
         p.tracking.experiment,
         f"{p.data.name} {p.variant} evaluated again",
-        runs.tags(p, "evaluation", data_version()) | version | {"cuhs.model_run": run.key},
+        stage_runs.tags(p, "evaluation", data_version()) | version | {"cuhs.model_run": run.key},
         p.model_dump(mode="json"),
-        runs.description(p, "evaluated again"),
-        runs.data_used(p, "evaluation"),
+        stage_runs.description(p, "evaluated again"),
+        stage_runs.data_used(p, "evaluation"),
         parent=None if run.lost() else run.key,
     )
 

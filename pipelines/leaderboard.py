@@ -11,7 +11,7 @@ from rich.table import Table
 from cuhs.errors import CuhsError
 from pipelines import cli, params
 from pipelines.console import console
-from pipelines.mlflow_store import connect, does_not_answer, uri
+from pipelines.tracking.mlflow_store import connect, does_not_answer, uri
 
 
 @dataclass(frozen=True)

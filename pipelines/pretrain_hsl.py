@@ -11,8 +11,10 @@ from cuhs.data.dataset import PersonImages
 from cuhs.export import ModelCard, save_hsl
 from cuhs.network.cuhs import make_hsl
 from cuhs.training.hsl import constant_box_iou
-from pipelines import cli, params, ray_training, runs
-from pipelines.trainings import HslRun, boxed_split
+from pipelines import cli, params
+from pipelines.tracking import stage_runs
+from pipelines.training import ray_training
+from pipelines.training.trainings import HslRun, boxed_split
 from pipelines.versions import DATASET, code_version, data_version, run_name
 
 OUT = Path("models/hsl")
@@ -42,7 +44,7 @@ def main() -> None:
         "code": code_version(),
     }
     name = run_name("pretrain_hsl", **inputs)
-    run = runs.start_or_resume(name, p, kind="hsl", data_version=data)
+    run = stage_runs.start_or_resume(name, p, kind="hsl", data_version=data)
     log.info(
         "localiser: %d boxed images, %d held out; a constant box has IoU %.3f",
         len(trained),

@@ -26,10 +26,10 @@ from cuhs.errors import CuhsError
 from cuhs.export import load
 from pipelines import cli, compare, evaluate, params, train
 from pipelines.console import console
-from pipelines.mlflow_store import does_not_answer, uri
 from pipelines.params import Params
-from pipelines.registry import CHAMPION, DATA_VERSION, DECISION, MODEL, REASON, VALUE, Registered, Registry
-from pipelines.tracking import Run, send_left
+from pipelines.tracking.mlflow_store import does_not_answer, uri
+from pipelines.tracking.registry import CHAMPION, DATA_VERSION, DECISION, MODEL, REASON, VALUE, Registered, Registry
+from pipelines.tracking.run import Run, send_left
 from pipelines.versions import data_version, file_version
 
 OUT = Path("reports/registration.json")
@@ -145,7 +145,7 @@ def _log(p: Params, registry: Registry, run_id: str, weights: str) -> Registered
         warnings.simplefilter("ignore")
         logged: Any = mlflow.pyfunc.log_model(
             name="cuhs",
-            python_model=str(Path(__file__).with_name("served_model.py")),
+            python_model=str(Path(__file__).with_name("tracking") / "served_model.py"),
             artifacts={"model": str(train.OUT), "thresholds": str(evaluate.THRESHOLDS)},
             code_paths=[str(Path(cuhs.__file__).parent)],
             signature=_signature(),

@@ -26,13 +26,14 @@ from ray.job_submission import JobInfo, JobStatus, JobSubmissionClient
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from cuhs.errors import CuhsError
-from pipelines import cli, params, stages
+from pipelines import cli, params
+from pipelines.cluster import stages
+from pipelines.cluster.job import Order, forget_results, read_results
 from pipelines.console import console
-from pipelines.job import Order, forget_results, read_results
-from pipelines.object_store import ObjectStore
 from pipelines.params import Params
-from pipelines.preemption import Terminated, on_sigterm
-from pipelines.transfer import OnProgress
+from pipelines.storage.object_store import ObjectStore
+from pipelines.storage.transfer import OnProgress
+from pipelines.training.preemption import Terminated, on_sigterm
 from pipelines.versions import git_commit
 
 # How long a cluster that does not answer is waited for.
@@ -282,7 +283,7 @@ def _base(order: Order, code: Path) -> str:
 
 
 def _entrypoint(name: str, order: Order) -> str:
-    return f"python -m pipelines.job {name} {shlex.quote(order.to_json())}"
+    return f"python -m pipelines.cluster.job {name} {shlex.quote(order.to_json())}"
 
 
 def _copy_code(folder: Path) -> None:

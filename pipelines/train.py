@@ -10,8 +10,10 @@ from cuhs.data.dataset import PersonImages
 from cuhs.export import ModelCard, load_hsl, read_card, save
 from cuhs.network.cuhs import CUHS, parameter_mib
 from cuhs.training.hsl import mean_iou
-from pipelines import checkout, cli, params, pretrain_hsl, ray_training, runs
-from pipelines.trainings import ReIDRun, boxed_split, held_out_loader
+from pipelines import checkout, cli, params, pretrain_hsl
+from pipelines.tracking import stage_runs
+from pipelines.training import ray_training
+from pipelines.training.trainings import ReIDRun, boxed_split, held_out_loader
 from pipelines.versions import DATASET, code_version, data_version, file_version, run_name
 
 OUT = Path("models/cuhs")
@@ -37,7 +39,7 @@ def main() -> None:
         "code": code_version(),
     }
     name = run_name("train", **inputs)
-    run = runs.start_or_resume(name, p, kind="model", data_version=data)
+    run = stage_runs.start_or_resume(name, p, kind="model", data_version=data)
     for path in checkout.FILES:
         if path.is_file():
             run.artifacts(path, checkout.FOLDER)

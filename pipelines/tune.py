@@ -17,12 +17,14 @@ from typing import Any
 import yaml
 
 from cuhs.errors import CuhsError
-from pipelines import cli, params, pretrain_hsl, ray_training, runs, tuning_figures
+from pipelines import cli, params, pretrain_hsl, tuning_figures
 from pipelines.console import console
-from pipelines.mlflow_store import uri
 from pipelines.params import Params
-from pipelines.tracking import Run
-from pipelines.trainings import VALIDATION, TrialRun
+from pipelines.tracking import stage_runs
+from pipelines.tracking.mlflow_store import uri
+from pipelines.tracking.run import Run
+from pipelines.training import ray_training
+from pipelines.training.trainings import VALIDATION, TrialRun
 from pipelines.versions import DATASET, code_version, data_version, file_version, run_name
 
 OUT = Path("reports/tuning")
@@ -48,7 +50,7 @@ def main() -> None:
     hsl = file_version(pretrain_hsl.OUT / "model.safetensors") if p.network.learned_stream else None
     searched = p.model_dump(mode="json", include={"image", "network", "train", "tune"})
     name = run_name("tune", data=data, hsl=hsl, code=code_version(), **searched)
-    parent = runs.start_or_resume(
+    parent = stage_runs.start_or_resume(
         name, p, kind="tuning", data_version=data, title=f"{p.data.name} {p.variant} tuning"
     )
 
@@ -130,7 +132,7 @@ def _trial(
     # Tune starts this in a folder of its own; everything is named absolutely.
     os.chdir(folder.parents[1])
     name = _trial_name(values)
-    run = runs.start_or_resume(
+    run = stage_runs.start_or_resume(
         f"{folder.name}/{name}", p, kind="trial", data_version=data, title=_title(values), parent=parent
     )
     ray_training.run_workers(TrialRun, p, paths, folder / name, run, scaled, callbacks=[TuneReportCallback()])

@@ -239,7 +239,7 @@ def test_make_repro_brings_the_environment_then_runs_the_pipeline_then_shows_the
 def test_the_environment_is_installed_once_and_again_when_the_lock_changes(project: Path) -> None:
     calls = project / "calls.txt"
     assert make(project, "env").returncode == 0
-    assert calls.read_text() == "pip sync --python .venv/bin/python requirements.lock\n"
+    assert calls.read_text() == "pip sync --compile-bytecode --python .venv/bin/python requirements.lock\n"
     again = make(project, "env")
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
     assert len(calls.read_text().splitlines()) == 1

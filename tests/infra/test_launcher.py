@@ -117,7 +117,7 @@ def test_a_wide_policy_is_found(change: dict[str, Any]) -> None:
 
 
 def test_the_policy_allows_what_the_object_store_calls_and_deletes_only_there() -> None:
-    source = "".join(path.read_text() for path in sorted((ROOT / "pipelines").glob("*.py")))
+    source = "".join(path.read_text() for path in sorted((ROOT / "pipelines").rglob("*.py")))
     calls = set(
         re.findall(r"_client\.((?:get|head|put|delete|list|abort|copy|create)_(?!paginator|waiter)\w+)", source)
     )

@@ -30,7 +30,7 @@ def of_ray() -> set[str]:
 @cache
 def of_pipelines() -> set[str]:
     """Names that the training exports; Ray puts its own before them."""
-    source = "".join(path.read_text() for path in sorted((ROOT / "pipelines").glob("*.py")))
+    source = "".join(path.read_text() for path in sorted((ROOT / "pipelines").rglob("*.py")))
     return {f"ray_{name}" for name in re.findall(r'(?:Gauge|Counter|Histogram)\(\s*"(cuhs_\w+)"', source)}
 
 

@@ -56,7 +56,7 @@ def test_a_fault_of_the_program_keeps_its_trace() -> None:
 
 
 def test_a_stage_that_sigterm_ended_is_one_line_and_exit_code_143() -> None:
-    done = run("from pipelines.preemption import Terminated; raise Terminated('stopped in epoch 3')")
+    done = run("from pipelines.training.preemption import Terminated; raise Terminated('stopped in epoch 3')")
     assert (done.returncode, done.stdout, done.stderr) == (143, "", "stopped in epoch 3\n")
 
 

@@ -11,8 +11,8 @@ from cuhs.evaluation.groups import Features, evaluate_groups
 from cuhs.evaluation.thresholds import pair_distances
 from pipelines import evaluate, params
 from pipelines.evaluate import CMC_RANKS, write_cmc, write_thresholds
-from pipelines.registry import DATA_VERSION
 from pipelines.slicing import slices
+from pipelines.tracking.registry import DATA_VERSION
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 

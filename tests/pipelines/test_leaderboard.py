@@ -6,7 +6,7 @@ import pytest
 
 from cuhs.errors import CuhsError
 from pipelines import leaderboard
-from pipelines.tracking import Run
+from pipelines.tracking.run import Run
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,9 @@ import ray
 from ray.job_submission import JobStatus
 
 from cuhs.errors import CuhsError
-from pipelines import job, params, submit
-from pipelines.preemption import Terminated
+from pipelines import params, submit
+from pipelines.cluster import job
+from pipelines.training.preemption import Terminated
 
 ROOT = Path(__file__).parents[2]
 NAME = "cuhs-train-0123456789abcdef-1"
@@ -185,7 +186,7 @@ def test_a_job_gets_code_and_order_and_no_variables() -> None:
     assert what["submission_id"] == name and name and name.endswith("-1")
     assert set(what["runtime_env"]) == {"working_dir", "env_vars"}
     assert what["runtime_env"]["env_vars"] == {"RAY_JOB_STOP_WAIT_TIME_S": "120"}
-    assert what["entrypoint"].startswith(f"python -m pipelines.job {name} '{{")
+    assert what["entrypoint"].startswith(f"python -m pipelines.cluster.job {name} '{{")
 
 
 @pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
@@ -320,5 +321,5 @@ def test_the_command_line_prints_what_ray_takes(
     submit.main()
     printed = capsys.readouterr().out
     assert printed.startswith("ray job submit --submission-id cuhs-train-")
-    text = printed.split("pipelines.job ")[1].split(" ", 1)[1].strip().strip("'")
+    text = printed.split("pipelines.cluster.job ")[1].split(" ", 1)[1].strip().strip("'")
     assert json.loads(text)["stage"] == "train"

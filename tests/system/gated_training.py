@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from cuhs.training.epoch import OnStep, Part
-from pipelines import params, ray_training
+from pipelines import params
 from pipelines.params import Params
-from pipelines.tracking import Run, send_left
+from pipelines.tracking.run import Run, send_left
+from pipelines.training import ray_training
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 EPOCHS = 6

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from cuhs.training.epoch import OnStep, Part
-from pipelines import cli, params, ray_training
+from pipelines import cli, params
 from pipelines.params import Params
-from pipelines.trainings import ReIDRun
+from pipelines.training import ray_training
+from pipelines.training.trainings import ReIDRun
 from tests.system.stored_training import PARAMS, Untracked
 
 NAME, EPOCHS, SLOW = "train-noticed", 3, 1

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from cuhs.training.epoch import OnStep, Part
-from pipelines import cli, params, ray_training
+from pipelines import cli, params
 from pipelines.params import Params
+from pipelines.training import ray_training
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 NAME, EPOCHS = "train-stored", 6

@@ -16,8 +16,8 @@ import torch
 from cuhs.training.epoch import Part
 from infra.local.seaweed import Seaweed
 from pipelines import params
-from pipelines.checkpoint_store import StoredCheckpoints
-from pipelines.object_store import ObjectStore
+from pipelines.storage.checkpoint_store import StoredCheckpoints
+from pipelines.storage.object_store import ObjectStore
 from tests.system.project import ROOT, descendants, kill_tree, wait_for
 from tests.system.stored_training import EPOCHS, NAME, PARAMS, Fit
 

@@ -20,7 +20,7 @@ from ray.job_submission import JobStatus
 from infra.local.mlflow_server import MlflowServer
 from infra.local.ray_cluster import RayCluster
 from infra.local.seaweed import Seaweed
-from pipelines.object_store import ObjectStore
+from pipelines.storage.object_store import ObjectStore
 from pipelines.submit import Client
 from tests.system.project import Project, kill_tree, wait_for
 
@@ -163,7 +163,9 @@ def test_a_lost_node_and_a_killed_driver_change_nothing_in_the_result(
         cluster.add_worker()
         wait_for(lambda: laptop.stored(monkeypatch) >= 3, process)
         driver = next(
-            p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [])[1:3] == ["-m", "pipelines.job"]
+            p
+            for p in psutil.process_iter(["cmdline"])
+            if (p.info["cmdline"] or [])[1:3] == ["-m", "pipelines.cluster.job"]
         )
         driver.kill()
         out = laptop.end(process)

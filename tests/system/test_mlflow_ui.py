@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from cuhs.evaluation.groups import Features, evaluate_groups
 from infra.local.mlflow_server import MlflowServer
-from pipelines.tracking import Run
+from pipelines.tracking.run import Run
 
 pytestmark = pytest.mark.system
 

@@ -20,7 +20,7 @@ import pytest
 
 from cuhs.errors import CuhsError
 from infra.local.seaweed import Seaweed, free_ports
-from pipelines.object_store import ObjectStore
+from pipelines.storage.object_store import ObjectStore
 from tests.system.proxy import Proxy, running
 
 pytestmark = pytest.mark.system
@@ -274,7 +274,7 @@ def test_a_server_killed_in_the_middle_of_a_push_is_waited_for(s3: Seaweed, tree
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipelines.object_store import ObjectStore
+from pipelines.storage.object_store import ObjectStore
 
 def die(done, total):
     if done > total * float(sys.argv[3]):
@@ -318,7 +318,7 @@ def test_a_killed_pull_goes_on_with_what_it_has(proxy: Proxy, tmp_path: Path) ->
 
 
 def test_two_pushes_at_once_both_succeed(s3: Seaweed, tree: Path, tmp_path: Path) -> None:
-    code = "import sys\nfrom pathlib import Path\nfrom pipelines.object_store import ObjectStore\n"
+    code = "import sys\nfrom pathlib import Path\nfrom pipelines.storage.object_store import ObjectStore\n"
     code += "print(ObjectStore.from_environment().push(Path(sys.argv[1])))"
     outs = [process.communicate(timeout=60)[0] for process in [python(code, str(tree)) for _ in range(2)]]
     store = ObjectStore.from_environment()
@@ -333,7 +333,7 @@ def test_a_full_disk_is_one_line(s3: Seaweed, tree: Path, tmp_path: Path) -> Non
     digest = store.push(tree)
     code = (
         "import resource, sys\nfrom pathlib import Path\nfrom cuhs.errors import CuhsError\n"
-        "from pipelines.object_store import ObjectStore\n"
+        "from pipelines.storage.object_store import ObjectStore\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({MIB}, {MIB}))\n"
         "try:\n    ObjectStore.from_environment().pull(*sys.argv[1:2], Path(sys.argv[2]))\n"
         "except CuhsError as error:\n    print(error)"
@@ -415,8 +415,8 @@ def test_a_server_that_is_away_is_one_line(s3: Seaweed, tree: Path, monkeypatch:
 CACHED = """
 import sys, time
 from pathlib import Path
-from pipelines.node_cache import NodeCache
-from pipelines.object_store import ObjectStore
+from pipelines.storage.node_cache import NodeCache
+from pipelines.storage.object_store import ObjectStore
 
 with NodeCache(ObjectStore.from_environment(), Path(sys.argv[2])).use(sys.argv[1]) as root:
     print(sum(path.stat().st_size for path in root.rglob("*") if path.is_file()))

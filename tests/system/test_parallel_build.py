@@ -38,7 +38,7 @@ from pathlib import Path
 from cuhs.data.build import build
 from cuhs.data.sources import SourceFiles
 from cuhs.errors import CuhsError
-from pipelines.parallel import map_on_cluster, map_on_cores, mapper
+from pipelines.cluster.parallel import map_on_cluster, map_on_cores, mapper
 
 if __name__ == "__main__":
     assert mapper() is map_on_cores

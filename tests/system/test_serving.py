@@ -18,7 +18,7 @@ from cuhs.data.dataset import PersonImages
 from cuhs.export import load
 from infra.local.processes import kill_tree
 from infra.local.seaweed import free_ports
-from pipelines.registry import Registry
+from pipelines.tracking.registry import Registry
 from tests.system.project import Project, wait_for
 
 pytestmark = pytest.mark.system

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from infra.local.mlflow_server import MlflowServer
-from pipelines.registry import DECISION, REASON, Registry
+from pipelines.tracking.registry import DECISION, REASON, Registry
 from tests.system.project import Project, kill_tree
 
 pytestmark = pytest.mark.system
@@ -98,7 +98,8 @@ def evaluated(project: Project, folder: Path, server: MlflowServer, shift: float
     twin.run(
         "python",
         "-c",
-        "from pathlib import Path; from pipelines.tracking import Run; r = Run.start('shared', 'evaluated', {}, {});"
+        "from pathlib import Path; from pipelines.tracking.run import Run;"
+        "r = Run.start('shared', 'evaluated', {}, {});"
         "r.artifacts(Path('reports/queries.csv'), 'evaluation'); r.write(Path('reports/run.json'));"
         "r.finish()",
     )

@@ -15,9 +15,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
 from infra.local.mlflow_server import MlflowServer
-from pipelines import mlflow_store, params, tracking
-from pipelines.outbox import Outbox
-from pipelines.tracking import Run
+from pipelines import params
+from pipelines.tracking import mlflow_store
+from pipelines.tracking.outbox import Outbox
+from pipelines.tracking.run import OUTBOX, Run
 from tests.system.gated_training import EPOCHS, PARAMS, stage
 from tests.system.project import ROOT, wait_for
 from tests.system.proxy import Request, running
@@ -91,7 +92,7 @@ def workspace(tmp_path: Path, workers: None, monkeypatch: pytest.MonkeyPatch) ->
 def next_stage(server: MlflowServer) -> None:
     """What every stage does first, in a process of its own."""
     subprocess.run(
-        [sys.executable, "-c", "from pipelines.tracking import send_left; send_left()"],
+        [sys.executable, "-c", "from pipelines.tracking.run import send_left; send_left()"],
         env={**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": server.url},
         timeout=120,
         check=True,
@@ -155,7 +156,7 @@ def test_a_server_that_fails_then_hangs_then_dies_holds_up_no_epoch_and_loses_no
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
     # So that each of its troubles is met.
-    monkeypatch.setattr(tracking, "REST_S", 0.5)
+    monkeypatch.setattr("pipelines.tracking.run.REST_S", 0.5)
     name, over = "in trouble", threading.Event()
     failed, hung = [], []
 
@@ -257,7 +258,7 @@ def test_a_file_that_was_deleted_before_it_was_sent_holds_up_nothing(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     run = Run.start("cuhs", "deleted file", {}, {})
     # As a stage leaves it that is killed here, and whose outputs DVC deletes when it runs again.
-    Outbox(tracking.OUTBOX / run.key).put({"do": "artifacts", "path": str(tmp_path / "gone"), "folder": None})
+    Outbox(OUTBOX / run.key).put({"do": "artifacts", "path": str(tmp_path / "gone"), "folder": None})
     with monkeypatch.context() as away:
         away.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
         Run(run.key).metrics({"parameters_mib": 0.1})

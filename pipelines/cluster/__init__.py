@@ -1,0 +1,1 @@
+"""A stage's work on a Ray cluster: as a job, or spread over its machines."""

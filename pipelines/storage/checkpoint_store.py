@@ -1,0 +1,159 @@
+"""Where the checkpoints of a training lie: in its run directory, or in the object store, where all machines reach it.
+
+The first worker saves; a checkpoint is whole or absent, and the last two are kept. Names of checkpoints begin with
+their epoch and never come again, as an orphan of a killed attempt may still lie there.
+"""
+
+import logging
+import os
+import tempfile
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from cuhs.errors import CuhsError
+from cuhs.training import checkpoint as checkpoints
+from pipelines.storage.node_cache import NodeCache
+from pipelines.storage.object_store import VARIABLE, ObjectStore
+from pipelines.storage.trees import DamagedTree, remove
+
+KEPT = 2
+
+log = logging.getLogger(__name__)
+
+
+class CheckpointStore(Protocol):
+    """The checkpoints of one run; it can be sent to workers."""
+
+    def save(self, state: dict[str, Any], epoch: int, step: int | None = None) -> None:
+        """Store what was reached, proven to be whole, and remove all but the last two.
+
+        Args:
+            state: tensors and plain values.
+            epoch: that has ended, counted from 0.
+            step: where it has not ended: how many of its steps are done.
+
+        Raises:
+            CuhsError: it could not be stored.
+        """
+
+    def newest(self) -> str | None:
+        """Name of the newest whole checkpoint; damaged and unfinished ones are passed over.
+
+        Raises:
+            CuhsError: the store failed.
+        """
+
+    def load(self, name: str) -> dict[str, Any]:
+        """The state that :meth:`save` was given.
+
+        Raises:
+            CuhsError: it is not there or damaged, or the store failed.
+        """
+
+    def discard(self) -> None:
+        """Remove all of them.
+
+        Raises:
+            CuhsError: the store failed.
+        """
+
+
+def checkpoint_store(runs: Path, name: str) -> CheckpointStore:
+    """That of a run: in the object store where ``CUHS_STORE`` names one, else in its run directory.
+
+    Args:
+        runs: folder of all run directories.
+        name: of the run, a hash of all its inputs.
+
+    Raises:
+        CuhsError: ``CUHS_STORE`` is no address.
+    """
+    if os.environ.get(VARIABLE):
+        return StoredCheckpoints(ObjectStore.from_environment().within("runs", name).url)
+    return FolderCheckpoints((runs / name).resolve())
+
+
+@dataclass(frozen=True)
+class FolderCheckpoints:
+    """In a folder that all workers share."""
+
+    folder: Path
+
+    def save(self, state: dict[str, Any], epoch: int, step: int | None = None) -> None:
+        """See :class:`CheckpointStore`."""
+        name = _name(epoch, step)
+        unfinished = self.folder / f"unfinished_{name}"
+        try:
+            checkpoints.save(unfinished, state)
+            # A full or failing disk may lose bytes without a word.
+            if not checkpoints.is_whole(unfinished):
+                raise CuhsError(f"{unfinished}: the checkpoint differs from what was written; check the disk")
+            unfinished.rename(self.folder / name)
+            for old in [*sorted(self.folder.glob("checkpoint_*/"))[:-KEPT], *self.folder.glob("unfinished_*/")]:
+                remove(old)
+        except OSError as error:
+            raise CuhsError(f"{unfinished}: cannot be written ({error.strerror or error})") from error
+
+    def newest(self) -> str | None:
+        """See :class:`CheckpointStore`."""
+        for path in sorted(self.folder.glob("checkpoint_*/"), reverse=True):
+            if checkpoints.is_whole(path):
+                return path.name
+            log.warning("%s: damaged or unfinished checkpoint, passed over", path)
+        return None
+
+    def load(self, name: str) -> dict[str, Any]:
+        """See :class:`CheckpointStore`."""
+        return checkpoints.load(self.folder / name)
+
+    def discard(self) -> None:
+        """See :class:`CheckpointStore`."""
+        for path in [*self.folder.glob("checkpoint_*/"), *self.folder.glob("unfinished_*/")]:
+            remove(path)
+
+
+@dataclass(frozen=True)
+class StoredCheckpoints:
+    """In the object store, each below a prefix of its own, so that it can be removed; machines keep copies."""
+
+    url: str
+
+    def save(self, state: dict[str, Any], epoch: int, step: int | None = None) -> None:
+        """See :class:`CheckpointStore`."""
+        store = ObjectStore(self.url)
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoints.save(Path(folder), state)
+            store.within(_name(epoch, step)).push(Path(folder))
+        for old in store.children()[:-KEPT]:
+            store.within(old).delete()
+
+    def newest(self) -> str | None:
+        """See :class:`CheckpointStore`."""
+        for name in reversed(ObjectStore(self.url).children()):
+            try:
+                self.load(name)
+                return name
+            except DamagedTree as error:
+                log.warning("%s/%s: damaged or unfinished checkpoint, passed over (%s)", self.url, name, error)
+        return None
+
+    def load(self, name: str) -> dict[str, Any]:
+        """See :class:`CheckpointStore`."""
+        store = ObjectStore(self.url).within(name)
+        digests = store.trees()
+        if not digests:
+            raise DamagedTree(f"{store.url}: unfinished checkpoint")
+        with NodeCache(store).use(digests[0]) as folder:
+            return checkpoints.load(folder)
+
+    def discard(self) -> None:
+        """See :class:`CheckpointStore`."""
+        ObjectStore(self.url).delete()
+
+
+def _name(epoch: int, step: int | None) -> str:
+    # "-" sorts before "_", and so the parts of an epoch before the whole of it.
+    part = "" if step is None else f"-{step:08d}"
+    return f"checkpoint_{epoch:04d}{part}_{uuid.uuid4().hex[:8]}"

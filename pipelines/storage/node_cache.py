@@ -1,0 +1,167 @@
+"""One copy on each machine of the trees that its workers read, fetched once from the object store.
+
+Below ``CUHS_CACHE`` (``~/.cache/cuhs``) lie::
+
+    trees/DIGEST         the tree
+    DIGEST.json          written last: what was found when all checksums were compared
+    DIGEST.lock          held while the tree is fetched, checked or removed
+    DIGEST.use           held, shared, by every process that reads the tree; its time is that of the last use
+
+The locks are the kernel's: they end with their process, however it ends.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from cuhs.errors import CuhsError
+from pipelines.storage.object_store import ObjectStore
+from pipelines.storage.transfer import OnProgress
+from pipelines.storage.trees import read_tree, remove
+
+FOLDER, LIMIT_GB = "CUHS_CACHE", "CUHS_CACHE_GB"
+DEFAULT_GB = 100.0
+
+log = logging.getLogger(__name__)
+
+
+class NodeCache:
+    """Trees of an object store on this machine.
+
+    Args:
+        store: where trees come from.
+        root: of the cache; none: ``CUHS_CACHE`` or ``~/.cache/cuhs``.
+        limit: bytes; beyond it what was not used for longest is removed, but nothing that is in use. None:
+            ``CUHS_CACHE_GB`` or 100 GB.
+
+    Raises:
+        CuhsError: the folder cannot be made, or the limit is no number.
+    """
+
+    def __init__(self, store: ObjectStore, root: Path | None = None, limit: int | None = None) -> None:
+        self.store = store
+        self.root = root or Path(os.environ.get(FOLDER) or Path.home() / ".cache" / "cuhs")
+        self.limit = _limit() if limit is None else limit
+        self._trees = self.root / "trees"
+        try:
+            self._trees.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CuhsError(f"{self.root}: cannot be written ({error.strerror}); name another {FOLDER}") from error
+
+    @contextmanager
+    def use(self, digest: str, *, full: bool = True, progress: OnProgress | None = None) -> Iterator[Path]:
+        """The place of a tree, which stays as it is while the block runs; not to be written to.
+
+        However many processes ask at once, one fetches and the others wait for it. A file that is not what it
+        should be is fetched again.
+
+        Args:
+            digest: of the tree.
+            full: compare all checksums (several processes that ask at once do it once); false: sizes and times
+                of change only, which do not show what a failing disk does.
+            progress: as of :meth:`ObjectStore.push`.
+
+        Raises:
+            CuhsError: the tree could not be fetched.
+        """
+        asked = time.time()
+        tree = self._trees / digest
+        with _locked(self._file(digest, "use"), fcntl.LOCK_SH) as held:
+            os.utime(held)
+            with _locked(self._file(digest, "lock"), fcntl.LOCK_EX):
+                if not self._is_right(digest, asked if full else 0):
+                    self._fill(digest, progress)
+            yield tree
+
+    def _is_right(self, digest: str, checked_since: float) -> bool:
+        """Whether all checksums were compared since then, and no file was changed after."""
+        mark = self._mark(digest)
+        return bool(mark and mark["checked"] >= checked_since and mark["files"] == _seen(self._trees / digest))
+
+    def _fill(self, digest: str, progress: OnProgress | None) -> None:
+        path, place = self._file(digest, "json"), self._trees / digest
+        mark = self._mark(digest)
+        # What is here can be checked while the store is away.
+        tree = read_tree(mark["manifest"].encode(), digest) if mark else self.store.tree(digest)
+        path.unlink(missing_ok=True)
+        if not place.exists():
+            self._make_room(tree.size)
+        self.store.fill(tree, place, progress)
+        mark = {"checked": time.time(), "files": _seen(place), "manifest": tree.to_json().decode()}
+        partial = path.with_suffix(".part")
+        partial.write_text(json.dumps(mark))
+        partial.replace(path)
+
+    def _mark(self, digest: str) -> dict[str, Any] | None:
+        """What the last check of all checksums wrote; none where there was none to the end."""
+        try:
+            mark: dict[str, Any] = json.loads(self._file(digest, "json").read_text())
+            return mark if mark.keys() == {"checked", "files", "manifest"} else None
+        except (OSError, ValueError, AttributeError):
+            return None
+
+    def _make_room(self, needed: int) -> None:
+        """Remove what was not used for longest until so many bytes fit below the limit."""
+        sizes = {path.name: sum(size for size, _ in _seen(path).values()) for path in self._trees.iterdir()}
+        there = sum(sizes.values())
+        for digest in sorted(sizes, key=self._last_use):
+            if there + needed <= self.limit:
+                return
+            if self._removed(digest):
+                there -= sizes[digest]
+        if there + needed > self.limit:
+            log.warning(
+                "%s: %.1f GB where %s allows %.1f GB; all of it is in use",
+                *(self.root, (there + needed) / 1e9, LIMIT_GB, self.limit / 1e9),
+            )
+
+    def _removed(self, digest: str) -> bool:
+        with suppress(BlockingIOError), _locked(self._file(digest, "use"), fcntl.LOCK_EX | fcntl.LOCK_NB):
+            self._file(digest, "json").unlink(missing_ok=True)
+            remove(self._trees / digest)
+            return True
+        return False
+
+    def _last_use(self, digest: str) -> float:
+        try:
+            return self._file(digest, "use").stat().st_mtime
+        except OSError:
+            return 0.0
+
+    def _file(self, digest: str, kind: str) -> Path:
+        return self.root / f"{digest}.{kind}"
+
+
+def _seen(root: Path) -> dict[str, list[int]]:
+    """Size in bytes and time of change in nanoseconds of every file of a tree."""
+    seen = {}
+    for path in [root, *sorted(root.rglob("*"))]:
+        with suppress(FileNotFoundError):  # another process may be filling or removing it
+            if path.is_file():
+                status = path.stat()
+                seen[path.relative_to(root).as_posix()] = [status.st_size, status.st_mtime_ns]
+    return seen
+
+
+def _limit() -> int:
+    try:
+        return int(float(os.environ.get(LIMIT_GB, DEFAULT_GB)) * 1e9)
+    except ValueError as error:
+        raise CuhsError(f"{LIMIT_GB}: {os.environ[LIMIT_GB]!r} is no number of gigabytes") from error
+
+
+@contextmanager
+def _locked(path: Path, how: int) -> Iterator[int]:
+    """Hold a lock on a file, waiting for it unless ``how`` says not to; yields its descriptor."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, how)
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,203 @@
+"""What MLflow's store is asked and told: the entries of :mod:`pipelines.tracking.run` as its client has them.
+
+``MLFLOW_TRACKING_URI`` names a server; without it the store is ``mlflow.db`` in the working folder.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    Metric,
+    Param,
+    RunStatus,
+    RunTag,
+)
+from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+
+from cuhs.errors import CuhsError
+from pipelines.tracking.outbox import Entry
+
+# The tag that holds a run's own key.
+KEY = "cuhs.key"
+# MLflow takes so many parameters at a time.
+PARAMS_AT_ONCE = 100
+
+# What fails is told of once, by who asked.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+
+
+def uri() -> str:
+    """The tracking store, absolute, so that processes in another folder find the same one."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').resolve()}"
+
+
+def connect() -> MlflowClient:
+    """A client of the tracking store; nothing is asked of it yet.
+
+    Raises:
+        CuhsError: ``MLFLOW_TRACKING_URI`` is no address of a store.
+    """
+    try:
+        return MlflowClient(uri())
+    except MlflowException as error:
+        raise CuhsError(f"MLFLOW_TRACKING_URI: {uri()} is no address of a tracking store ({line(error)})") from error
+
+
+def does_not_answer(error: Exception) -> CuhsError:
+    """The one line for who cannot go on without the store."""
+    return CuhsError(f"MLFLOW_TRACKING_URI: {uri()} does not answer ({line(error)}); start it or unset it")
+
+
+def line(error: Exception) -> str:
+    """The first line of what went wrong."""
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
+class StoredRun:
+    """A run in the store, by the key that is its tag there. All methods raise ``MlflowException``.
+
+    Args:
+        key: of the run.
+        run_id: what the store calls it, where that is known.
+    """
+
+    def __init__(self, key: str, run_id: str | None = None) -> None:
+        self.key = key
+        self.client = connect()
+        self._id = run_id
+
+    @classmethod
+    def going_on(cls, tag: str, value: str) -> MlflowRun | None:
+        """The run with a tag that has not ended."""
+        client = connect()
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        where = f"tags.`{tag}` = '{value}' and attributes.status = 'RUNNING'"
+        runs = client.search_runs(experiments, where, max_results=1)
+        return runs[0] if runs else None
+
+    def id(self) -> str | None:
+        """What the store calls it, asked once; none where it does not know it."""
+        self._id = self._id or self.find()
+        return self._id
+
+    def epochs(self) -> int:
+        """The last epoch that is logged."""
+        run = self.id()
+        return int(self.client.get_run(run).data.metrics.get("epoch", 0)) if run else 0
+
+    def last_step(self, metric: str) -> int:
+        """The last step of a metric; 0 where there is none."""
+        run = self.id()
+        return max((point.step for point in self.client.get_metric_history(run, metric)), default=0) if run else 0
+
+    def tags(self) -> dict[str, str] | None:
+        """Its tags; none where the store does not know it."""
+        run = self.id()
+        return dict(self.client.get_run(run).data.tags) if run else None
+
+    def find(self) -> str | None:
+        """As :meth:`id`, but the store is asked."""
+        if self._id:
+            try:
+                return str(self.client.get_run(self._id).info.run_id)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return None
+        found = self._search()
+        return str(found.info.run_id) if found else None
+
+    def _search(self) -> MlflowRun | None:
+        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
+        runs = self.client.search_runs(experiments, f"tags.`{KEY}` = '{self.key}'")
+        # Where an answer gets lost, MLflow's client asks again, and the store makes a run twice.
+        for twin in runs[1:]:
+            self.client.delete_run(twin.info.run_id)
+        return runs[0] if runs else None
+
+    def send(self, entry: Entry, parent_id: Callable[[str], str | None]) -> None:
+        """Deliver one entry; a run that is to be made, and is there already, is not made again.
+
+        Args:
+            entry: ``do`` says what.
+            parent_id: the id of a run of which only the key is known.
+        """
+        if entry["do"] == "create":
+            self._create(entry, parent_id)
+            return
+        run = self.id()
+        if run is None:
+            raise MlflowException("the store lost the run", RESOURCE_DOES_NOT_EXIST)
+        match entry["do"]:
+            case "epoch":
+                # Killed after sending and before noting it, or given by a resumed training again.
+                if entry["step"] > self.epochs():
+                    self._log_metrics(run, entry)
+            case "metrics":
+                self._log_metrics(run, entry)
+            case "tags":
+                self.client.log_batch(run, tags=[RunTag(key, value) for key, value in entry["tags"].items()])
+            case "artifacts" if Path(entry["path"]).is_dir():
+                self.client.log_artifacts(run, entry["path"], entry["folder"])
+            case "artifacts":
+                self.client.log_artifact(run, entry["path"], entry["folder"])
+            case "reopen":
+                self.client.update_run(run, RunStatus.to_string(RunStatus.RUNNING))
+            case "finish":
+                self.client.set_terminated(run, entry["status"], entry["time"])
+
+    def _create(self, entry: Entry, parent_id: Callable[[str], str | None]) -> None:
+        if self._search() is None:
+            tags = entry["tags"]
+            if entry["parent"]:
+                parent = parent_id(entry["parent"])
+                if parent is None:
+                    raise MlflowException("the run that this is a child of is not there yet")
+                tags |= {"mlflow.parentRunId": parent}
+            experiment = _experiment(self.client, entry["experiment"])
+            self.client.create_run(experiment, entry["time"], tags, entry["name"])
+        self._id = run = self.find()
+        if run is None:
+            raise MlflowException("the store does not know the run that it made")
+        params = [Param(key, value) for key, value in entry["params"].items()]
+        for start in range(0, len(params), PARAMS_AT_ONCE):
+            self.client.log_batch(run, params=params[start : start + PARAMS_AT_ONCE])
+        if entry["data"]:
+            self.client.log_inputs(run, [_dataset_input(**entry["data"])])
+
+    def _log_metrics(self, run: str, entry: Entry) -> None:
+        metrics = [Metric(key, value, entry["time"], entry["step"]) for key, value in entry["metrics"].items()]
+        self.client.log_batch(run, metrics=metrics)
+
+
+def _experiment(client: MlflowClient, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found:
+        return str(found.experiment_id)
+    try:
+        # Artifacts beside the local store; a server decides for itself.
+        location = Path("mlartifacts").resolve().as_uri() if uri().startswith("sqlite:") else None
+        return client.create_experiment(name, artifact_location=location)
+    except MlflowException:
+        # Another process made it in between, or the store is away and says so again.
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return str(found.experiment_id)
+
+
+def _dataset_input(name: str, digest: str, source: str, counts: Mapping[str, Any], context: str) -> DatasetInput:
+    dataset = Dataset(
+        name=name, digest=digest, source_type="dvc", source=json.dumps({"uri": source}), profile=json.dumps(counts)
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", context)])

@@ -1,0 +1,159 @@
+"""MLflow's registry: versions of a model, and which of them is the champion.
+
+What was decided about a version stands in its tags, so that the registry tells its own history.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from cuhs.errors import CuhsError
+from pipelines import compare
+from pipelines.tracking.mlflow_store import connect, does_not_answer
+
+CHAMPION = "champion"
+# Tags of a version. The last names the champion that it was promoted over, 0 where there was none.
+DATA_VERSION, MODEL, VALUE = "cuhs.data_version", "cuhs.model", "cuhs.value"
+DECISION, REASON, OVER = "cuhs.decision", "cuhs.reason", "cuhs.promoted_over"
+
+NOT_THERE = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registered version of a model."""
+
+    version: ModelVersion
+
+    def __str__(self) -> str:
+        return f"version {self.number} of {self.version.name}"
+
+    @property
+    def number(self) -> int:
+        """Counted from 1."""
+        return int(self.version.version)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """As they were when the version was read."""
+        return dict(self.version.tags)
+
+    def queries(self, measure: str = "mAP") -> compare.Queries:
+        """What its queries found.
+
+        Raises:
+            CuhsError: its run holds no evaluation any more.
+        """
+        return compare.read(str(self.version.run_id), measure)
+
+    def download(self, folder: Path) -> Path:
+        """The folder with its weights and card, somewhere under ``folder``."""
+        from mlflow.artifacts import download_artifacts
+
+        client = connect()
+        # By its name it would be looked up where this process last told MLflow to look.
+        where = client.get_logged_model(str(self.version.model_id)).artifact_location
+        root = download_artifacts(where, dst_path=str(folder), tracking_uri=client.tracking_uri)
+        return next(Path(root).rglob("model.safetensors")).parent
+
+
+class Registry:
+    """One registered model.
+
+    Args:
+        name: of it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.client: MlflowClient = connect()
+
+    def champion(self) -> Registered | None:
+        """The version that bears the alias; none where none does.
+
+        Raises:
+            CuhsError: the registry does not answer.
+        """
+        try:
+            return Registered(self.client.get_model_version_by_alias(self.name, CHAMPION))
+        except MlflowException as error:
+            if error.error_code in NOT_THERE:
+                return None
+            raise does_not_answer(error) from error
+
+    def versions(self) -> list[Registered]:
+        """All of them, the oldest first."""
+        found: list[ModelVersion] = []
+        token: str | None = None
+        while token is None or token:
+            page = self.client.search_model_versions(f"name = '{self.name}'", page_token=token)
+            found, token = found + list(page), page.token or ""
+        return sorted((Registered(version) for version in found), key=lambda registered: registered.number)
+
+    def version(self, number: int) -> Registered:
+        """One of them.
+
+        Raises:
+            CuhsError: there is none of this number.
+        """
+        for registered in self.versions():
+            if registered.number == number:
+                return registered
+        raise CuhsError(f"{self.name}: the registry has no version {number}")
+
+    def tag(self, number: int, tags: dict[str, str]) -> None:
+        """Set tags of a version."""
+        for key, value in tags.items():
+            self.client.set_model_version_tag(self.name, str(number), key, value)
+
+    def crown(self, number: int) -> None:
+        """Make a version the champion, whoever else wants to be."""
+        self.client.set_registered_model_alias(self.name, CHAMPION, str(number))
+
+    def promote(self, challenger: int, over: int) -> int:
+        """Make a challenger that is better than champion ``over`` the champion.
+
+        Of several that were found better than the same champion at the same time, the one with the highest value
+        of the metric wins, whoever comes last: each looks again after it has written, until it has written what
+        follows from all that it sees. So whoever writes last has seen them all.
+
+        Returns:
+            The version that is the champion now.
+        """
+        self.tag(challenger, {OVER: str(over)})
+        winner, crowned = challenger, 0
+        while winner != crowned:
+            self.crown(winner)
+            crowned = winner
+            rivals = [version for version in self.versions() if version.tags.get(OVER) == str(over)]
+            winner = max(rivals, key=lambda rival: (float(rival.tags[VALUE]), -rival.number)).number
+        return winner
+
+    def roll_back(self, number: int | None = None) -> tuple[Registered, Registered]:
+        """Make an earlier version the champion again.
+
+        Args:
+            number: which; by default the one that the champion was promoted over.
+
+        Returns:
+            The champion until now, and the one from now on.
+
+        Raises:
+            CuhsError: there is no champion, or none before it, or no such version.
+        """
+        champion = self.champion()
+        if champion is None:
+            raise CuhsError(f"{self.name}: the registry has no champion to roll back from")
+        before = number or int(champion.tags.get(OVER, 0))
+        if before in (0, champion.number):
+            raise CuhsError(f"{self.name}: there is no champion before {champion}; name one: --rollback VERSION")
+        earlier = self.version(before)
+        self.crown(earlier.number)
+        # It takes part in no later decision.
+        self.client.delete_model_version_tag(self.name, str(champion.number), OVER)
+        self.tag(champion.number, {DECISION: "rolled back", REASON: f"rolled back to version {before}"})
+        self.tag(before, {DECISION: CHAMPION})
+        return champion, earlier

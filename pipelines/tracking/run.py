@@ -1,0 +1,278 @@
+"""MLflow: one run for each model version, written to by several stages, never twice and never waited for.
+
+Only the process of a stage speaks to the store. What that does not take waits in ``runs/outbox`` and is sent with the
+next entry, or when the next stage starts.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from mlflow.entities import RunStatus
+from mlflow.exceptions import MlflowException
+
+from cuhs.errors import CuhsError
+from pipelines.tracking.mlflow_store import KEY, StoredRun, line
+from pipelines.tracking.outbox import Entry, Outbox
+from pipelines.versions import git_commit
+
+OUTBOX = Path("runs/outbox")
+# Answers that will be the same tomorrow.
+REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "BAD_REQUEST"}
+# A store that did not answer is left alone for so long: nobody waits for it with every entry.
+REST_S = 60.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DataUsed:
+    """A dataset as MLflow shows it.
+
+    Attributes:
+        name: of the dataset.
+        digest: what DVC calls this version, at most 36 characters.
+        source: where it lies.
+        counts: of images and identities, by split.
+        context: what it was used for, ``training`` or ``evaluation``.
+    """
+
+    name: str
+    digest: str
+    source: str
+    counts: Mapping[str, Any]
+    context: str
+
+
+def new_key() -> str:
+    """For a run that is yet to open."""
+    return uuid4().hex
+
+
+class Run:
+    """A run, written to by its key; the store may learn of it later.
+
+    Args:
+        key: the run's own name, which the store keeps as a tag.
+        run_id: what the store calls it, where that is known.
+    """
+
+    _failure: Exception = MlflowException("not asked yet")
+    _rests_until = 0.0
+
+    def __init__(self, key: str, run_id: str | None = None) -> None:
+        self.key = key
+        self.stored = StoredRun(key, run_id)
+        self._looks: int | None = None
+        self._told = False
+        self._outbox = Outbox(OUTBOX / key)
+
+    @classmethod
+    def start(
+        cls,
+        experiment: str,
+        name: str,
+        tags: Mapping[str, str],
+        params: Mapping[str, Any],
+        description: str = "",
+        data: DataUsed | None = None,
+        parent: str | None = None,
+        key: str | None = None,
+    ) -> "Run":
+        """Open a new run with its parameters, the data it uses and the commit it comes from.
+
+        Args:
+            experiment: that it is a run of.
+            name: shown in the UI.
+            tags: more than those of the commit.
+            params: nested; flat in MLflow.
+            description: shown on the run's page.
+            data: the dataset it uses.
+            parent: key of the run that it is a child of.
+            key: its own, as :func:`new_key` gave it, where that is noted before; by default a new one.
+        """
+        run = cls(key or new_key())
+        commit, dirty = git_commit()
+        tags = {
+            **tags,
+            KEY: run.key,
+            "mlflow.source.git.commit": commit,
+            "cuhs.git_dirty": str(dirty).lower(),
+            "mlflow.note.content": description,
+        }
+        run._put(
+            do="create",
+            experiment=experiment,
+            name=name,
+            tags={key: value for key, value in tags.items() if value},
+            params={key: str(value) for key, value in _flat(params).items()},
+            data=asdict(data) if data else None,
+            parent=parent,
+            time=_now(),
+        )
+        return run
+
+    @classmethod
+    def read(cls, path: Path) -> "Run":
+        """The run that a file names, as :meth:`write` made it.
+
+        Raises:
+            CuhsError: there is no such file, or it is something else.
+        """
+        try:
+            about = json.loads(path.read_text())
+            return cls(about["key"], about["run_id"])
+        except FileNotFoundError as error:
+            raise CuhsError(f"{path}: missing; train the model first (dvc repro)") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise CuhsError(f"{path}: names no run; train the model again (dvc repro -f train)") from error
+
+    @classmethod
+    def going_on(cls, tag: str, value: str) -> "Run | None":
+        """The run with a tag that has not ended, for who lost all that it had on its disk; none without an answer."""
+        try:
+            run = StoredRun.going_on(tag, value)
+        except MlflowException:
+            return None
+        return cls(run.data.tags[KEY], run.info.run_id) if run else None
+
+    def write(self, path: Path) -> None:
+        """Name the run in a file, for the stages after this one."""
+        path.write_text(json.dumps({"key": self.key, "run_id": self.id}, indent=2) + "\n")
+
+    @property
+    def id(self) -> str | None:
+        """What the store calls the run; none where it does not know it or does not answer."""
+        try:
+            return None if self._waiting("create") else self.stored.id()
+        except MlflowException:
+            return None
+
+    def lost(self) -> bool:
+        """Whether the store answers and does not know the run."""
+        try:
+            return not self._waiting("create") and self.stored.find() is None
+        except MlflowException:
+            return False
+
+    def holds(self, tag: str) -> bool | None:
+        """Whether the run has a tag, in the store or on the way there; none where that cannot be told."""
+        waiting = self._outbox.pending()
+        if any(tag in entry.get("tags", ()) for entry in waiting):
+            return True
+        if any(entry["do"] == "create" for entry in waiting):
+            return False
+        try:
+            tags = self.stored.tags()
+        except MlflowException:
+            return None
+        return None if tags is None else tag in tags
+
+    def history(self, epochs: Sequence[Mapping[str, float]]) -> None:
+        """Log the epochs that were not logged yet; epoch ``i`` is step ``i + 1``."""
+        for step in range(self._logged() + 1, len(epochs) + 1):
+            values = {f"train/{key}": float(value) for key, value in epochs[step - 1].items()}
+            self._put(do="epoch", step=step, metrics={**values, "epoch": float(step)}, time=_now())
+
+    def machine(self, values: Mapping[str, float]) -> None:
+        """Log how busy a machine is, now; ``system/…``, which MLflow shows on a page of its own."""
+        if self._looks is None:
+            try:
+                self._looks = self.stored.last_step(next(iter(values)))
+            except MlflowException:
+                self._looks = 0
+        self._looks += 1
+        self._put(do="metrics", step=self._looks, metrics=dict(values), time=_now())
+
+    def metrics(self, values: Mapping[str, float | None], step: int = 0) -> None:
+        """Log single values; those that are None are left out."""
+        held = {key: float(value) for key, value in values.items() if value is not None}
+        self._put(do="metrics", step=step, metrics=held, time=_now())
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Set tags."""
+        self._put(do="tags", tags=dict(values))
+
+    def artifacts(self, path: Path, folder: str | None = None) -> None:
+        """Log a file, or all of a folder."""
+        self._put(do="artifacts", path=str(path.resolve()), folder=folder)
+
+    def reopen(self) -> None:
+        """Mark the run as running again."""
+        self._put(do="reopen")
+
+    def finish(self, failed: bool = False) -> None:
+        """End the run; all that waits is tried once more."""
+        Run._rests_until = 0.0
+        status = RunStatus.FAILED if failed else RunStatus.FINISHED
+        self._put(do="finish", status=RunStatus.to_string(status), time=_now())
+
+    def send(self) -> bool:
+        """Send what waits, if the store takes it; says so once where it does not."""
+        error = self._outbox.deliver(self._send_or_drop)
+        if error and not self._told:
+            log.warning("MLflow does not take entries (%s); they wait in %s", line(error), OUTBOX / self.key)
+        self._told = error is not None
+        return error is None
+
+    def _put(self, **entry: Any) -> None:
+        self._outbox.put(entry)
+        self.send()
+
+    def _waiting(self, do: str) -> bool:
+        return any(entry["do"] == do for entry in self._outbox.pending())
+
+    def _logged(self) -> int:
+        """The last epoch that is logged or waits to be."""
+        steps = [entry["step"] for entry in self._outbox.pending() if entry["do"] == "epoch"]
+        try:
+            return max(steps) if steps else self.stored.epochs()
+        except MlflowException:
+            return 0
+
+    def _send_or_drop(self, entry: Entry) -> None:
+        if time.monotonic() < Run._rests_until:
+            raise Run._failure
+        try:
+            self.stored.send(entry, _sent)
+        except Exception as error:  # whatever a server can raise
+            refused = isinstance(error, MlflowException) and error.error_code in REFUSALS
+            # A file may be gone where a stage was killed before it could send it.
+            if not refused and not isinstance(error, FileNotFoundError):
+                Run._failure, Run._rests_until = error, time.monotonic() + REST_S
+                raise
+            log.warning("MLflow refuses an entry (%s): %s of run %s is dropped", line(error), entry["do"], self.key)
+
+
+def _sent(key: str) -> str | None:
+    """The id of a run, once all that waits for it is sent."""
+    run = Run(key)
+    return run.id if run.send() else None
+
+
+def send_left() -> None:
+    """Send what earlier stages could not."""
+    Run._rests_until = 0.0
+    for folder in sorted(OUTBOX.glob("*/")):
+        if not Run(folder.name).send():
+            return  # the others would wait for the same server
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _now() -> int:
+    """Milliseconds since 1970, as MLflow has them."""
+    return int(time.time() * 1000)

@@ -1,0 +1,100 @@
+"""MLflow runs that outlive a killed stage: their key lies beside the checkpoints."""
+
+import logging
+
+from cuhs.data.shards import read_summary
+from cuhs.network.config import GlobalStream, InstanceStream, PartStream
+from pipelines.params import Params
+from pipelines.storage.places import apart
+from pipelines.tracking.run import DataUsed, Run, new_key, send_left
+from pipelines.training.ray_training import RUNS
+from pipelines.versions import DATASET, data_digest
+
+# Tag: the run directory's name.
+TRAINING = "cuhs.training"
+
+log = logging.getLogger(__name__)
+
+
+def start_or_resume(
+    name: str, params: Params, kind: str, data_version: str, *, title: str | None = None, parent: str | None = None
+) -> Run:
+    """The run of a training, the same one when a killed training is started again.
+
+    Args:
+        name: of the run directory, a hash of all inputs.
+        params: logged once, when the run opens.
+        kind: ``hsl``, ``model``, ``tuning`` or ``trial``.
+        data_version: of the dataset.
+        title: what the run is called; by default data and variant.
+        parent: key of the run that it is a child of.
+    """
+    send_left()
+    marker = RUNS / name / "mlflow_run"
+    known = Run(marker.read_text().strip()) if marker.is_file() else None
+    if known is None and apart():
+        # Another machine of the cluster may have begun it.
+        known = Run.going_on(TRAINING, name)
+    if known and not known.lost():
+        log.info("going on with %s", name)
+        known.reopen()
+        return known
+    title = title or f"{params.data.name} {'localiser' if kind == 'hsl' else params.variant}"
+    logged = params.model_dump(mode="json", exclude=None if kind == "tuning" else {"tune"})
+    # Noted first: killed in between, the run that the store has is found again, and none is there twice.
+    key = new_key()
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.write_text(key)
+    return Run.start(
+        params.tracking.experiment,
+        title,
+        tags(params, kind, data_version) | {TRAINING: name},
+        logged,
+        description(params, kind),
+        data_used(params, "training"),
+        parent,
+        key,
+    )
+
+
+def tags(params: Params, kind: str, data_version: str) -> dict[str, str]:
+    """What runs are found by."""
+    return {
+        "cuhs.kind": kind,
+        "cuhs.profile": params.profile,
+        "cuhs.data": params.data.name,
+        "cuhs.variant": params.variant,
+        "cuhs.data_version": data_version,
+    }
+
+
+def data_used(params: Params, context: str) -> DataUsed:
+    """The built dataset, by the hash that DVC has for it."""
+    return DataUsed(params.data.name, data_digest(), DATASET.as_posix(), read_summary(DATASET)["groups"], context)
+
+
+def description(params: Params, kind: str) -> str:
+    """What a run is, in two lines."""
+    size = f"{params.image.height}×{params.image.width} images, {params.network.backbone}, profile {params.profile}"
+    if kind == "hsl":
+        hsl = params.pretrain_hsl
+        return (
+            f"Head-shoulder localiser on {params.data.name}: {size}.\n{hsl.epochs} epochs of batches of {hsl.batch}."
+        )
+    train = params.train
+    streams = ", ".join(f"{name} ({_stream(stream)})" for name, stream in params.network.streams.items())
+    return (
+        f"{params.variant} on {params.data.name}, {kind}: {streams}; {size}.\n"
+        f"{train.epochs} epochs of batches of {train.identities} × {train.images_per_identity}, "
+        f"{train.metric_loss} loss, eta {train.eta_1:g} and {train.eta_2:g}, seed {train.seed}."
+    )
+
+
+def _stream(stream: GlobalStream | InstanceStream | PartStream) -> str:
+    match stream:
+        case InstanceStream():
+            return f"{stream.branches} branches, top-k {stream.top_k}" if stream.branches == 2 else "1 branch"
+        case PartStream():
+            return f"{stream.region} region"
+        case _:
+            return stream.pooling

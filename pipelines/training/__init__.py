@@ -1,0 +1,1 @@
+"""Ray Train around the trainings of :mod:`cuhs.training`: workers, checkpoints, progress, notices to stop."""

@@ -1,0 +1,169 @@
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow.exceptions import MlflowException
+
+from cuhs.errors import CuhsError
+from pipelines.tracking import mlflow_store
+from pipelines.tracking.run import DataUsed, Run, send_left
+
+
+@pytest.fixture
+def away(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """No server listens at the address while the patch holds."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        yield patch
+
+
+def stored(run: Run):
+    return run.stored.client.get_run(run.id)
+
+
+def test_a_run_opens_with_flat_parameters_tags_data_and_commit(store: Path) -> None:
+    data = DataUsed("cuhk03", "0" * 32 + ".dir", "data/dataset", {"black": {"train": 3}}, "training")
+    params = {"train": {"lr": 0.1, "milestones": [40, 70]}}
+    run = Run.start("exp", "cuhk03 cuhs", {"cuhs.kind": "model"}, params, "What it is.", data)
+    found = stored(run)
+    assert found.data.params == {"train.lr": "0.1", "train.milestones": "[40, 70]"}
+    assert found.data.tags["cuhs.kind"] == "model"
+    assert found.data.tags["mlflow.runName"] == "cuhk03 cuhs"
+    assert found.data.tags["mlflow.note.content"] == "What it is."
+    assert found.data.tags["cuhs.git_dirty"] in {"true", "false"}
+    (used,) = found.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("cuhk03", "0" * 32 + ".dir")
+    assert (used.tags[0].key, used.tags[0].value) == ("mlflow.data.context", "training")
+
+
+def test_more_parameters_than_mlflow_takes_at_once(store: Path) -> None:
+    run = Run.start("exp", "r", {}, {f"p{i}": i for i in range(250)})
+    assert len(stored(run).data.params) == 250
+
+
+def test_history_is_sent_once_however_often_it_is_given(store: Path) -> None:
+    run = Run.start("exp", "r", {}, {})
+    epochs = [{"loss": 3.0}, {"loss": 2.0}]
+    run.history(epochs[:1])
+    run.history(epochs)
+    # Another process goes on with the run after a restart.
+    Run(run.key).history([*epochs, {"loss": 1.0}])
+    points = run.stored.client.get_metric_history(run.id, "train/loss")
+    assert [(p.step, p.value) for p in points] == [(1, 3.0), (2, 2.0), (3, 1.0)]
+
+
+def test_an_entry_that_comes_twice_is_one_point(store: Path) -> None:
+    run = Run.start("exp", "r", {}, {})
+    entries = [
+        {"do": "epoch", "step": 1, "metrics": {"train/loss": 3.0, "epoch": 1.0}, "time": 1000},
+        {"do": "metrics", "step": 0, "metrics": {"all/mAP": 3.0}, "time": 1000},
+    ]
+    for entry in entries * 2:
+        run.stored.send(entry, lambda key: None)
+    assert len(run.stored.client.get_metric_history(run.id, "train/loss")) == 1
+    assert len(run.stored.client.get_metric_history(run.id, "all/mAP")) == 1
+
+
+def test_looks_at_the_machine_are_counted_on_across_processes(store: Path) -> None:
+    run = Run.start("exp", "r", {}, {})
+    run.machine({"system/cpu": 10.0})
+    run.machine({"system/cpu": 20.0})
+    Run(run.key).machine({"system/cpu": 30.0})
+    points = run.stored.client.get_metric_history(run.id, "system/cpu")
+    assert [(p.step, p.value) for p in points] == [(1, 10.0), (2, 20.0), (3, 30.0)]
+
+
+def test_a_store_that_is_away_all_along_gets_everything_later(
+    store: Path, away: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        run = Run.start("later", "r", {"cuhs.kind": "model"}, {"lr": 0.1})
+        child = Run.start("later", "child", {}, {}, parent=run.key)
+    assert "MLflow does not take entries" in caplog.text and "they wait in runs/outbox" in caplog.text
+    file = store / "metrics.json"
+    file.write_text("{}")
+    run.history([{"loss": 3.0}, {"loss": 2.0}])
+    run.artifacts(file, "evaluation")
+    file.unlink()
+    run.tags({"cuhs.evaluated_model": "abc"})
+    run.finish()
+    assert run.id is None and not run.lost()
+    assert run.holds("cuhs.evaluated_model") is True and run.holds("cuhs.other") is False
+    run.write(store / "run.json")
+
+    away.undo()
+    send_left()
+    found = Run.read(store / "run.json")
+    data = stored(found)
+    assert (data.info.status, data.data.params["lr"], data.data.metrics["train/loss"]) == ("FINISHED", "0.1", 2.0)
+    assert [a.path for a in found.stored.client.list_artifacts(found.id, "evaluation")] == ["evaluation/metrics.json"]
+    assert stored(Run(child.key)).data.tags["mlflow.parentRunId"] == found.id
+    assert not list((store / "runs/outbox").glob("*/"))
+
+
+def test_what_a_store_refuses_for_good_holds_up_nothing(store: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = Run.start("exp", "r", {}, {})
+    with caplog.at_level(logging.WARNING):
+        run.metrics({"no:such:name?": 1.0})
+    assert "MLflow refuses an entry" in caplog.text
+    run.metrics({"all/mAP": 1.0})
+    assert stored(run).data.metrics == {"all/mAP": 1.0}
+
+
+def test_measures_without_a_value_are_left_out(store: Path) -> None:
+    run = Run.start("exp", "r", {}, {})
+    run.metrics({"black/mAP": 12.5, "white/mAP": None})
+    assert stored(run).data.metrics == {"black/mAP": 12.5}
+
+
+def test_two_runs_share_an_experiment_and_artifacts_lie_in_the_workspace(store: Path, tmp_path: Path) -> None:
+    runs = [Run.start("shared", "r", {}, {}) for _ in range(2)]
+    assert len({stored(r).info.experiment_id for r in runs}) == 1
+    (tmp_path / "a.txt").write_text("a")
+    runs[0].artifacts(tmp_path / "a.txt", "folder")
+    assert [p.name for p in (store / "mlartifacts").rglob("a.txt")] == ["a.txt"]
+
+
+def test_a_run_of_another_store_is_lost(store: Path) -> None:
+    assert Run("0" * 32).lost()
+    assert Run("0" * 32, "1" * 32).lost()
+    assert Run("0" * 32).holds("tag") is None
+
+
+def test_a_deleted_run_is_lost(store: Path) -> None:
+    run = Run.start("exp", "r", {}, {})
+    run.stored.client.delete_run(run.id)
+    assert Run(run.key).lost()
+
+
+def test_a_run_that_may_be_there_is_not_lost(store: Path, away: pytest.MonkeyPatch) -> None:
+    assert not Run("0" * 32, "1" * 32).lost()
+    assert Run("0" * 32, "1" * 32).holds("tag") is None
+
+
+def test_an_address_that_is_none_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "htp://server")
+    with pytest.raises(CuhsError, match="MLFLOW_TRACKING_URI: htp://server is no address of a tracking store"):
+        mlflow_store.connect()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "run.json: missing; train the model first"), ("{}", "names no run"), ("[", "names no run")],
+)
+def test_a_file_that_names_no_run_is_one_line(tmp_path: Path, content: str | None, message: str) -> None:
+    path = tmp_path / "run.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(CuhsError, match=message):
+        Run.read(path)
+
+
+def test_what_cannot_be_done_without_a_server_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    error = mlflow_store.does_not_answer(MlflowException("connection refused\nmore"))
+    assert str(error) == (
+        "MLFLOW_TRACKING_URI: http://127.0.0.1:9 does not answer (connection refused); start it or unset it"
+    )
