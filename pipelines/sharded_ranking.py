@@ -17,8 +17,8 @@ from cuhs.evaluation.groups import ALL, Features
 from cuhs.evaluation.ranking import Ranking
 from cuhs.evaluation.sharding import Shard, count_rows, find_matches
 from pipelines import cli, feature_files
+from pipelines.cluster.resources import start_ray
 from pipelines.console import console, progress
-from pipelines.training.ray_training import start_ray
 
 # Rows of a file that are held at a time, the same in both passes: 128 MiB of 2048 dimensions.
 ROWS = 16_384

@@ -18,6 +18,7 @@ import yaml
 
 from cuhs.errors import CuhsError
 from pipelines import cli, params, pretrain_hsl, tuning_figures
+from pipelines.cluster.resources import concurrent, resources, scaling, start_ray
 from pipelines.console import console
 from pipelines.params import Params
 from pipelines.tracking import stage_runs
@@ -72,13 +73,13 @@ def _search(p: Params, paths: dict[str, str], name: str, parent: Run, data: str)
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")
     os.environ["MLFLOW_TRACKING_URI"] = uri()
-    ray_training.start_ray()
+    start_ray()
     import ray
     from ray import tune
 
-    resources = ray_training.resources()
-    beside = ray_training.concurrent(p.compute, *resources)
-    scaled = ray_training.scaling(p.compute, *resources, trials=beside)
+    has = resources()
+    beside = concurrent(p.compute, *has)
+    scaled = scaling(p.compute, *has, trials=beside)
     folder = (ray_training.RUNS / name).resolve()
     trial = partial(_trial, base=p, paths=paths, folder=folder, parent=parent.key, data=data, scaled=scaled)
     trainable = tune.with_resources(trial, {f"node:{ray.util.get_node_ip_address()}": ON_THIS_NODE})

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from cuhs.data.parallel import AHEAD, Mapper, map_on_cores
 from pipelines import cli
+from pipelines.cluster.resources import start_ray
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,8 +32,6 @@ def map_on_cluster(function: Callable[[T], R], tasks: Sequence[T], /) -> Iterato
     repeated; an exception of ``function`` is not.
     """
     import ray
-
-    from pipelines.training.ray_training import start_ray
 
     start_ray()
     run: Any = ray.remote(num_cpus=1)(_call)

@@ -7,9 +7,9 @@ goes on where it was killed and a changed parameter starts afresh. Ray itself is
 them unverified.
 """
 
+import itertools
 import logging
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +23,8 @@ from torch import nn
 from cuhs.errors import CuhsError
 from cuhs.machine import usable_cpus
 from cuhs.training.epoch import OnStep, Part
-from pipelines.params import Compute, Params, with_values
+from pipelines.cluster.resources import resources, scaling, start_ray
+from pipelines.params import Params, with_values
 from pipelines.storage.checkpoint_store import checkpoint_store
 from pipelines.storage.places import located, place
 from pipelines.training.machine_metrics import MachineMetrics, throughput
@@ -63,6 +64,10 @@ class Training(Protocol):
 Make = Callable[[Params, dict[str, str], torch.device, int, int], Training]
 
 
+class ControllerLost(CuhsError):
+    """The process of Ray Train's that drives the workers was killed."""
+
+
 def train(make: Make, params: Params, paths: dict[str, str], name: str, run: "Run") -> dict[str, Any]:
     """Run a training on ``compute.workers`` workers, from its last checkpoint if it has one.
 
@@ -80,10 +85,21 @@ def train(make: Make, params: Params, paths: dict[str, str], name: str, run: "Ru
         CuhsError: the training itself failed, or its workers failed more often than ``compute.max_failures``.
         Terminated: at SIGTERM, after a checkpoint was saved.
     """
-    start_ray()
+    import ray
+
     folder = (RUNS / name).resolve()
-    scaled = scaling(params.compute, *resources())
-    run_workers(make, params, paths, folder, run, scaled, label=name.partition("-")[0])
+    for lost in itertools.count(1):
+        start_ray()
+        scaled = scaling(params.compute, *resources())
+        try:
+            run_workers(make, params, paths, folder, run, scaled, label=name.partition("-")[0])
+            break
+        except ControllerLost:
+            if lost - 1 == params.compute.max_failures:
+                raise
+            log.warning("%s: what drives its workers was killed; going on from the last checkpoint", name)
+            # What it had reserved stays so until this process has left the cluster.
+            ray.shutdown()
     store = checkpoint_store(RUNS, name)
     last = store.newest()
     if last is None:
@@ -143,7 +159,8 @@ def run_workers(
         try:
             result = _with_new_controllers(fit, name, most)
         except (ray.train.TrainingFailedError, ray.exceptions.RayActorError) as error:
-            raise CuhsError(
+            kind = ControllerLost if isinstance(error, ray.exceptions.RayActorError) else CuhsError
+            raise kind(
                 f"{name}: broken off ({_last_line(error)}); compute.max_failures is {most}; the same command goes on "
                 "from the last checkpoint"
             ) from error
@@ -152,10 +169,7 @@ def run_workers(
 
 
 def _with_new_controllers(fit: Callable[[], Any], name: str, most: int) -> Any:
-    """Ray starts failed workers again, ``most`` times; what drives them has to be started again from here.
-
-    Not where its process was killed: what it had reserved stays so until this process ends.
-    """
+    """Ray starts failed workers again, ``most`` times; what drives them has to be started again from here."""
     import ray.train
 
     failed = 0
@@ -181,64 +195,6 @@ def discard_checkpoints(name: str) -> None:
         checkpoint_store(RUNS, name).discard()
     except CuhsError as error:
         log.warning("checkpoints of %s are left: %s", name, error)
-
-
-def start_ray() -> None:
-    """Join the cluster that ``RAY_ADDRESS`` names, or start Ray in this process."""
-    import ray
-
-    if ray.is_initialized():
-        return
-    debug = bool(os.environ.get("CUHS_DEBUG"))
-    options: dict[str, Any] = {
-        "logging_level": logging.INFO if debug else logging.ERROR,
-        "log_to_driver": debug,
-    }
-    if not os.environ.get("RAY_ADDRESS"):
-        options |= {"address": "local", "include_dashboard": False}
-    ray.init(**options)
-
-
-def resources() -> tuple[dict[str, float], float]:
-    """What the cluster has in all, ``CPU`` and where there are any ``GPU``, and the CPUs of its largest node."""
-    import ray
-
-    largest = max(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])
-    return ray.cluster_resources(), largest
-
-
-def scaling(compute: Compute, resources: dict[str, float], node_cpus: float, trials: int = 1) -> dict[str, Any]:
-    """Arguments of Ray's ``ScalingConfig``: workers share what the cluster has.
-
-    Args:
-        compute: how many workers, on what.
-        resources: of the whole cluster: ``CPU`` and, where there are any, ``GPU``.
-        node_cpus: of the largest node.
-        trials: how many such trainings run beside one another.
-
-    Raises:
-        CuhsError: more GPUs are wanted than this machine has.
-    """
-    gpus = resources.get("GPU", 0)
-    # A cluster may start nodes when they are asked for.
-    if compute.gpu == "yes" and gpus < compute.workers and not os.environ.get("RAY_ADDRESS"):
-        raise CuhsError(f"compute.gpu: {compute.workers} workers need as many GPUs, this machine has {gpus:g}")
-    share = min(node_cpus, resources.get("CPU", 1) / (compute.workers * trials), compute.cpus_per_worker or math.inf)
-    cpus = math.floor(share) if share >= 1 else share
-    return {
-        "num_workers": (compute.min_workers, compute.workers) if compute.min_workers else compute.workers,
-        "use_gpu": compute.gpu == "yes" or (compute.gpu == "auto" and gpus >= compute.workers),
-        "resources_per_worker": {"CPU": cpus},
-    }
-
-
-def concurrent(compute: Compute, resources: dict[str, float], node_cpus: float) -> int:
-    """How many trainings the cluster can run beside one another without waiting for one another."""
-    gpus = resources.get("GPU", 0)
-    if compute.gpu != "no" and gpus >= compute.workers:
-        return int(gpus // compute.workers)
-    wanted = compute.workers * min(node_cpus, compute.cpus_per_worker or math.inf)
-    return max(1, int(resources.get("CPU", 1) // wanted))
 
 
 def _worker(config: dict[str, Any]) -> BaseException | None:
