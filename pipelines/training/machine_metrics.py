@@ -7,14 +7,24 @@ from typing import Any
 EVERY_S = 5.0
 
 
-def throughput(run: str, rank: int) -> Any:
-    """What a worker trains, for Prometheus: a gauge of Ray's, ``ray_cuhs_images_per_second``."""
-    from ray.util.metrics import Gauge
+class Gauges:
+    """What a worker shows Prometheus, by gauges of Ray's, which puts ``ray_`` before their names.
 
-    tags = {"stage": run.partition("-")[0], "run": run, "rank": str(rank)}
-    gauge = Gauge("cuhs_images_per_second", "Images trained a second by this worker.", tag_keys=tuple(tags))
-    gauge.set_default_tags(tags)
-    return gauge
+    Args:
+        run: the training's name.
+        rank: of the worker.
+    """
+
+    def __init__(self, run: str, rank: int) -> None:
+        from ray.util.metrics import Gauge
+
+        tags = {"stage": run.partition("-")[0], "run": run, "rank": str(rank)}
+        self.images_per_second = Gauge("cuhs_images_per_second", "Images trained a second.", tag_keys=tuple(tags))
+        self.checkpoint_seconds = Gauge(
+            "cuhs_checkpoint_seconds", "How long it took to store the last checkpoint.", tag_keys=tuple(tags)
+        )
+        for gauge in (self.images_per_second, self.checkpoint_seconds):
+            gauge.set_default_tags(tags)
 
 
 class MachineMetrics(threading.Thread):

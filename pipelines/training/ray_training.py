@@ -11,6 +11,7 @@ import itertools
 import logging
 import math
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ from pipelines.cluster.resources import resources, scaling, start_ray
 from pipelines.params import Params, with_values
 from pipelines.storage.checkpoint_store import checkpoint_store
 from pipelines.storage.places import located, place
-from pipelines.training.machine_metrics import MachineMetrics, throughput
+from pipelines.training.machine_metrics import Gauges, MachineMetrics
 from pipelines.training.preemption import Notices, Terminated, on_sigterm
 from pipelines.training.progress import WorkerProgress, board
 
@@ -228,7 +229,7 @@ def _train(config: dict[str, Any], paths: dict[str, str]) -> None:
     progress = WorkerProgress(config["board"], rank, training.epochs)
     machine = MachineMetrics(config["board"], context)
     machine.start()
-    rate = throughput(config["name"], rank)
+    gauges = Gauges(config["name"], rank)
     # All go on from the same one, whatever happens to it meanwhile.
     with _failing_alone():
         last = broadcast_from_rank_zero(store.newest() if rank == 0 else None)
@@ -241,6 +242,12 @@ def _train(config: dict[str, Any], paths: dict[str, str]) -> None:
         history = state["history"]
         part = Part.of_worker(state["parts"], rank, workers)
 
+    def save(parts: list[dict[str, Any]], epoch: int, step: int | None = None) -> None:
+        started = time.perf_counter()
+        with _failing_alone():
+            store.save(_state(training, history, parts), epoch, step)
+        gauges.checkpoint_seconds.set(time.perf_counter() - started)
+
     def after_step(done: int, steps: int) -> None:
         epoch = len(history)
         progress.position(epoch, done, steps)
@@ -248,8 +255,7 @@ def _train(config: dict[str, Any], paths: dict[str, str]) -> None:
             return
         parts = _of_all_workers(part.state())
         if rank == 0:
-            with _failing_alone():
-                store.save(_state(training, history, parts), epoch, done)
+            save(parts, epoch, done)
         if notices.stop:
             raise _terminated(epoch, done)
         progress.say(f"a node has to go: epoch {epoch + 1} is saved after {done} of {steps} steps")
@@ -260,14 +266,13 @@ def _train(config: dict[str, Any], paths: dict[str, str]) -> None:
     for epoch in range(len(history), training.epochs):
         own = training.epoch(epoch, part, after_step)
         part = Part()
-        rate.set(own["images_per_second"])
+        gauges.images_per_second.set(own["images_per_second"])
         metrics = _mean_over_workers(own)
         if not all(math.isfinite(value) for value in metrics.values()):
             raise CuhsError(f"the loss is not finite in epoch {epoch + 1}; lower lr or warm up longer")
         history.append(metrics)
         if rank == 0:
-            with _failing_alone():
-                store.save(_state(training, history, []), epoch)
+            save([], epoch)
         ray.train.report(metrics)
         progress.end_epoch(history)
         if notices.stop and len(history) < training.epochs:
