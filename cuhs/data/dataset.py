@@ -38,6 +38,7 @@ class PersonImages(Dataset[tuple[Tensor, int, Tensor]]):
         height, width: what images are resized to.
         augmentation: applied to items asked for by a :class:`~cuhs.data.sampler.Draw`; none: the image as it is.
         pids, camids, colours, sources, paths: (N,) arrays of str.
+        box_origins: (N,) array of :data:`cuhs.data.head_shoulder_boxes.ORIGINS`, or None.
         labels: (N,) int64, identities numbered by their sorted names.
         boxes: (N, 4) float32, NaN where there is none.
         groups: N lists of group names.
@@ -63,7 +64,7 @@ class PersonImages(Dataset[tuple[Tensor, int, Tensor]]):
         return fewer
 
     def _index(self) -> None:
-        for column in ("pid", "camid", "colour", "source", "path"):
+        for column in ("pid", "camid", "colour", "source", "path", "box_origin"):
             setattr(self, f"{column}s", np.array(self.table[column].to_pylist()))
         self.identities, self.labels = np.unique(self.pids, return_inverse=True)
         self.groups: list[list[str]] = self.table["groups"].to_pylist()
@@ -76,6 +77,7 @@ class PersonImages(Dataset[tuple[Tensor, int, Tensor]]):
     colours: np.ndarray = field(init=False, repr=False)
     sources: np.ndarray = field(init=False, repr=False)
     paths: np.ndarray = field(init=False, repr=False)
+    box_origins: np.ndarray = field(init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)

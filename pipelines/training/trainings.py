@@ -126,7 +126,9 @@ class TrialRun(ReIDRun):
 
 
 def boxed_split(images: PersonImages, params: Params) -> tuple[np.ndarray, np.ndarray]:
-    """Boxed images to train the localiser on, and those of held-out identities.
+    """Boxed images to train the localiser on, and those of held-out identities to judge it by.
+
+    Where a box was put at a fixed place for want of a better one, nothing is judged, unless there is no other.
 
     Raises:
         CuhsError: there are too few boxes to learn anything from.
@@ -138,7 +140,9 @@ def boxed_split(images: PersonImages, params: Params) -> tuple[np.ndarray, np.nd
             f"data.sources: {len(boxed)} training images of {params.data.name} have a head-shoulder box; give a "
             "`boxes` file, or a variant without a learned region (-S variant=fixed_region)"
         )
-    return split_boxed(images.pids, images.boxes, config.held_out, config.seed)
+    trained, held = split_boxed(images.pids, images.boxes, config.held_out, config.seed)
+    seen = held[images.box_origins[held] != "fixed"]
+    return trained, seen if len(seen) else held
 
 
 def held_out_loader(images: PersonImages, held: np.ndarray, batch: int) -> DataLoader[Batch]:
