@@ -9,6 +9,8 @@ import pytest
 
 from infra.local.seaweed import Seaweed
 from tests.system.project import Project
+from tests.system.proxy import Proxy, running
+from tests.system.stored_files import MIB, noise
 
 buckets = (f"bucket-{number}" for number in itertools.count())
 
@@ -41,3 +43,22 @@ def s3(seaweed: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sea
     monkeypatch.setenv("CUHS_STORE", f"s3://{bucket}/cuhs")
     monkeypatch.setenv("CUHS_CACHE", str(tmp_path / "cache"))
     return seaweed
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Small files in folders, an empty one, and one of three parts."""
+    root = tmp_path / "tree"
+    files = {"a.bin": noise(1000, 1), "b/c/ü ß.bin": noise(70_000, 2), "b/empty": b"", "large": noise(40 * MIB, 3)}
+    for name, data in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root
+
+
+@pytest.fixture
+def proxy(s3: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """What stands between the store and its server."""
+    with running(s3.port) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        yield proxy
