@@ -1,6 +1,7 @@
-"""``python -m pipelines.leaderboard``: evaluated models by a metric, with intervals, data version and commit."""
+"""``python -m pipelines.leaderboard``: evaluated models by their metrics, with intervals, data version and commit."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,13 +17,15 @@ from pipelines.tracking.mlflow_store import connect, does_not_answer, uri
 
 @dataclass(frozen=True)
 class Entry:
-    """An evaluated model's line: its MLflow run, the metric with its interval, and what it comes from."""
+    """An evaluated model's line: its MLflow run, its metrics with their intervals, and what it comes from.
+
+    Attributes:
+        values: of each metric asked for the value and the ends of its interval, none where the run lacks them.
+    """
 
     run: str
     name: str
-    value: float
-    low: float | None
-    high: float | None
+    values: dict[str, tuple[float | None, float | None, float | None]]
     data: str
     data_version: str
     commit: str
@@ -33,19 +36,24 @@ class Entry:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.leaderboard", description=__doc__)
-    parser.add_argument("--metric", default="all/mAP", help="GROUP/MEASURE, such as black/mAP or all/rank1")
+    parser.add_argument(
+        "--metric",
+        nargs="+",
+        default=["all/mAP"],
+        help="GROUP/MEASURE, such as black/mAP or all/rank1; the first one orders the models",
+    )
     parser.add_argument("--experiment", help="default: tracking.experiment of params.yaml")
     arguments = parser.parse_args()
     experiment = arguments.experiment or params.load().tracking.experiment
-    table = Table(title=f"{arguments.metric} in experiment {experiment}, 95 % intervals, best first")
-    for column in ("", arguments.metric, "interval", "model", "data", "data version", "commit", "started", "run"):
-        table.add_column(column, justify="right" if column in ("", arguments.metric) else "left", overflow="fold")
+    table = Table(title=f"experiment {experiment}, 95 % intervals, best {arguments.metric[0]} first")
+    table.add_column("", justify="right")
+    for column in ("model", *arguments.metric, "data", "data version", "commit", "started", "run"):
+        table.add_column(column, overflow="fold")
     for place, entry in enumerate(entries(experiment, arguments.metric), 1):
         table.add_row(
             str(place),
-            f"{entry.value:.1f}",
-            "–" if entry.low is None or entry.high is None else f"{entry.low:.1f}–{entry.high:.1f}",
             entry.name,
+            *(_shown(*entry.values[metric]) for metric in arguments.metric),
             entry.data,
             entry.data_version[:8],
             entry.commit[:8] + ("+" if entry.dirty else ""),
@@ -56,11 +64,17 @@ def main() -> None:
     console.print("+ after a commit: with local changes. Figures compare only where the data version is the same.")
 
 
-def entries(experiment: str, metric: str) -> list[Entry]:
-    """The runs of an experiment that hold the metric, best first; of equal ones the older first.
+def _shown(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.1f}" if low is None or high is None else f"{value:.1f} ({low:.1f}–{high:.1f})"
+
+
+def entries(experiment: str, metrics: Sequence[str]) -> list[Entry]:
+    """The runs of an experiment that hold the first metric, best first; of equal ones the older first.
 
     Raises:
-        CuhsError: there is no such experiment, no run holds the metric, or the store does not answer.
+        CuhsError: there is no such experiment, no run holds a metric, or the store does not answer.
     """
     client = connect()
     try:
@@ -76,21 +90,28 @@ def entries(experiment: str, metric: str) -> list[Entry]:
             runs, token = runs + list(page), page.token or ""
     except MlflowException as error:
         raise does_not_answer(error) from error
-    held = [_entry(run, metric) for run in runs if metric in run.data.metrics]
-    if not held:
-        known = sorted({key for run in runs for key in run.data.metrics if key.endswith("/mAP")})
-        raise CuhsError(f"--metric {metric}: no run holds it; there are {', '.join(known) or 'no evaluations yet'}")
-    return sorted(held, key=lambda entry: (-entry.value, entry.started))
+    for metric in metrics:
+        if not any(metric in run.data.metrics for run in runs):
+            known = sorted({key for run in runs for key in run.data.metrics if key.endswith("/mAP")})
+            raise CuhsError(
+                f"--metric {metric}: no run holds it; there are {', '.join(known) or 'no evaluations yet'}"
+            )
+    held = sorted(
+        (run for run in runs if metrics[0] in run.data.metrics),
+        key=lambda run: (-run.data.metrics[metrics[0]], run.info.start_time),
+    )
+    return [_entry(run, metrics) for run in held]
 
 
-def _entry(run: MlflowRun, metric: str) -> Entry:
+def _entry(run: MlflowRun, wanted: Sequence[str]) -> Entry:
     metrics, tags = run.data.metrics, run.data.tags
     return Entry(
         run=run.info.run_id,
         name=run.info.run_name,
-        value=metrics[metric],
-        low=metrics.get(f"{metric}_low"),
-        high=metrics.get(f"{metric}_high"),
+        values={
+            metric: (metrics.get(metric), metrics.get(f"{metric}_low"), metrics.get(f"{metric}_high"))
+            for metric in wanted
+        },
         data=tags.get("cuhs.data", run.data.params.get("data.name", "")),
         data_version=tags.get("cuhs.data_version", ""),
         commit=tags.get("mlflow.source.git.commit", ""),

@@ -16,6 +16,20 @@ from cuhs.network.config import NetworkConfig
 from cuhs.network.cuhs import CUHS, make_hsl
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs side by side, where anything does: modules, but those that start servers in two groups only.
+
+    All that use the main job's project are one of the groups, so that it is made once.
+    """
+    module = {item: item.nodeid.partition("::")[0] for item in items}
+    of_project = {module[item] for item in items if "project" in getattr(item, "fixturenames", ())}
+    for item in items:
+        name = module[item]
+        if item.get_closest_marker("system"):
+            name = "main_job" if name in of_project else "servers"
+        item.add_marker(pytest.mark.xdist_group(name))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
     """Sums in one order on every machine, and no quarrel over cores."""

@@ -16,13 +16,15 @@ def evaluated(store: Path) -> None:
         tags = {"cuhs.data": "cuhk03", "cuhs.data_version": f"{name}0123456789"}
         run = Run.start("exp", name, tags, {})
         run.metrics({"all/mAP": value, "all/mAP_low": value - 2, "all/mAP_high": value + 3})
+        if name != "bn":
+            run.metrics({"black/mAP": 40 - value})
         run.finish()
     Run.start("exp", "still training", {}, {}).metrics({"train/loss": 3.0})
 
 
 def test_models_come_best_first_with_interval_and_origin(evaluated: None) -> None:
-    found = leaderboard.entries("exp", "all/mAP")
-    assert [(e.name, e.value, e.low, e.high) for e in found] == [
+    found = leaderboard.entries("exp", ["all/mAP"])
+    assert [(e.name, *e.values["all/mAP"]) for e in found] == [
         ("cuhs", 31.5, 29.5, 34.5),
         ("bn", 20.0, 18.0, 23.0),
         ("baseline", 11.25, 9.25, 14.25),
@@ -41,8 +43,19 @@ def test_the_table_is_printed(
     assert "29.5–34.5" in printed and "still training" not in printed
 
 
+def test_the_first_of_several_metrics_orders_the_models_that_hold_it(evaluated: None) -> None:
+    found = leaderboard.entries("exp", ["black/mAP", "all/mAP"])
+    assert [(e.name, e.values["black/mAP"][0]) for e in found] == [("baseline", 28.75), ("cuhs", 8.5)]
+    other_order = leaderboard.entries("exp", ["all/mAP", "black/mAP"])
+    assert [e.values["black/mAP"] for e in other_order] == [
+        (8.5, None, None),
+        (None, None, None),
+        (28.75, None, None),
+    ]
+
+
 def test_what_is_not_there_is_one_line(evaluated: None) -> None:
     with pytest.raises(CuhsError, match="nowhere: no such experiment in sqlite"):
-        leaderboard.entries("nowhere", "all/mAP")
+        leaderboard.entries("nowhere", ["all/mAP"])
     with pytest.raises(CuhsError, match="--metric red/mAP: no run holds it; there are all/mAP"):
-        leaderboard.entries("exp", "red/mAP")
+        leaderboard.entries("exp", ["all/mAP", "red/mAP"])
