@@ -85,10 +85,17 @@ class RayCluster:
             *(f"--temp-dir={self._temporary}",),
         )
         self.nodes.insert(0, head)
-        self._wait(head, self._answers)
+        self._wait(head, lambda: self._alive() > 0)
 
     def add_worker(self, cpus: int = 1) -> subprocess.Popen[bytes]:
-        """Start one more worker node."""
+        """Start one more worker node; tried twice, since Ray gives up on a node that is not known after 30 seconds."""
+        try:
+            return self._add_worker(cpus)
+        except RuntimeError:
+            self.kill(self.nodes[-1])
+            return self._add_worker(cpus)
+
+    def _add_worker(self, cpus: int) -> subprocess.Popen[bytes]:
         before = self._alive()
         self._started += 1
         worker = self._start(f"127.0.0.{2 + self._started}", f"--address={HEAD}:{self._gcs}", f"--num-cpus={cpus}")
@@ -134,9 +141,6 @@ class RayCluster:
                 logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in self.folder.glob("node-*.log"))
                 raise RuntimeError(f"Ray did not start; its logs in {self.folder} end with\n{logs}")
             time.sleep(0.5)
-
-    def _answers(self) -> bool:
-        return bool(self._ask("/api/version"))
 
     def _alive(self) -> int:
         """Nodes that the head knows."""

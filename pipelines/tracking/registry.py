@@ -54,8 +54,8 @@ class Registered:
         from mlflow.artifacts import download_artifacts
 
         client = connect()
-        # By its name it would be looked up where this process last told MLflow to look.
-        where = client.get_logged_model(str(self.version.model_id)).artifact_location
+        # MLflow would look the model's own address up where this process last told it to look.
+        where = client.get_model_version_download_uri(self.version.name, str(self.number))
         root = download_artifacts(where, dst_path=str(folder), tracking_uri=client.tracking_uri)
         return next(Path(root).rglob("model.safetensors")).parent
 
