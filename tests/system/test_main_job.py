@@ -59,12 +59,11 @@ def test_the_first_model_is_the_champion_and_loads_without_pickle(
     registered = project.json("reports/registration.json")
     assert (registered["version"], registered["decision"], registered["champion"]) == (1, "champion", 1)
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{project.folder / 'mlflow.db'}")
     try:
         model = mlflow.pyfunc.load_model(f"models:/{registered['model']}@champion")
     finally:
-        mlflow.set_tracking_uri(before)
+        mlflow.set_tracking_uri(None)
     images = PersonImages(project.folder / "data/dataset", "query", 64, 32)
     served = model.predict(pd.DataFrame({"image": [images.encoded(i) for i in range(3)]}))
     network, _ = load(project.folder / "models/cuhs")
