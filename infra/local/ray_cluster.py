@@ -88,7 +88,7 @@ class RayCluster:
         self._wait(head, lambda: self._alive() > 0)
 
     def add_worker(self, cpus: int = 1) -> subprocess.Popen[bytes]:
-        """Start one more worker node; tried twice, since Ray gives up on a node that is not known after 30 seconds."""
+        """Start one more worker node; tried twice, since Ray gives up on one that is not known after 30 seconds."""
         try:
             return self._add_worker(cpus)
         except RuntimeError:
