@@ -1,18 +1,45 @@
-"""Servers that tests of several modules share."""
+"""Servers that tests of several modules share, and how long faults were felt."""
 
 import itertools
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from infra.local.seaweed import Seaweed
-from tests.system.project import Project
+from tests.system.project import Felt, Project
 from tests.system.proxy import Proxy, running
 from tests.system.stored_files import MIB, noise
 
+FELT = "felt"
+
 buckets = (f"bucket-{number}" for number in itertools.count())
+
+
+@pytest.fixture
+def felt(record_property: Callable[[str, object], None]) -> Felt:
+    """``with felt("a node is lost"):`` from a fault until all goes on; the run's summary says how long that took."""
+
+    @contextmanager
+    def measured(fault: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        record_property(FELT, (fault, time.monotonic() - began))
+
+    return measured
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How long each fault was felt; the figures of docs/operations.md."""
+    passed = [report for report in terminalreporter.getreports("passed") if report.when == "call"]
+    rows = [value for report in passed for name, value in report.user_properties if name == FELT]
+    if rows:
+        terminalreporter.section("from the fault until all goes on")
+        for fault, seconds in rows:
+            terminalreporter.write_line(f"{seconds:5.0f} s  {fault}")
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,8 @@ import yaml
 from infra.local.processes import kill_tree
 
 T = TypeVar("T")
+# The fixture `felt`.
+Felt = Callable[[str], AbstractContextManager[None]]
 
 ROOT = Path(__file__).parents[2]
 TINY = [

@@ -17,7 +17,7 @@ from infra.local.seaweed import Seaweed
 from pipelines import params
 from pipelines.storage.checkpoint_store import StoredCheckpoints
 from pipelines.storage.object_store import ObjectStore
-from tests.system.project import ROOT, descendants, kill_tree, wait_for
+from tests.system.project import ROOT, Felt, descendants, kill_tree, wait_for
 from tests.system.stored_training import EPOCHS, NAME, PARAMS, Fit
 
 pytestmark = pytest.mark.system
@@ -114,16 +114,22 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[float], 
 
 
 def test_a_killed_worker_and_a_killed_controller_go_on_from_the_store(
-    stage: Stage, undisturbed: tuple[list[float], float]
+    stage: Stage, undisturbed: tuple[list[float], float], felt: Felt
 ) -> None:
     stage.start()
     stage.open(1, 2)
     stage.wait(2)
-    stage.kill_one("ray::RayTrainWorker")
-    stage.open(3, 4)
+    with felt("a training worker is killed"):
+        stage.kill_one("ray::RayTrainWorker")
+        stage.open(3)
+        stage.wait(3)
+    stage.open(4)
     stage.wait(4)
-    stage.kill_one("ray::TrainController")
-    stage.open(5, 6)
+    with felt("what drives the workers is killed"):
+        stage.kill_one("ray::TrainController")
+        stage.open(5)
+        stage.wait(5)
+    stage.open(6)
     said = f"{NAME}: what drives its workers was killed; going on from the last checkpoint"
     assert stage.result(said) == (pytest.approx(undisturbed[0]), pytest.approx(undisturbed[1]))
     assert stage.stored() == [5, 6]
@@ -133,7 +139,7 @@ def test_a_killed_worker_and_a_killed_controller_go_on_from_the_store(
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_an_absent_server_waited_for(
-    stage: Stage, s3: Seaweed, undisturbed: tuple[list[float], float]
+    stage: Stage, s3: Seaweed, undisturbed: tuple[list[float], float], felt: Felt
 ) -> None:
     stage.start()
     stage.open(1, 2, 3)
@@ -145,13 +151,15 @@ def test_a_damaged_checkpoint_is_passed_over_and_an_absent_server_waited_for(
     key = f"{newest.url.removeprefix(f's3://{newest.bucket}/')}/objects/{entry.sha256}"
     s3.client().put_object(Bucket=newest.bucket, Key=key, Body=bytes(entry.size))
 
-    stage.start()
-    # The one of the third epoch is there twice then: damaged, and anew.
-    wait_for(lambda: stage.stored() == [3, 3], stage.process)
+    with felt("the stage is killed, started again, and the last checkpoint is damaged"):
+        stage.start()
+        # The one of the third epoch is there twice then: damaged, and anew.
+        wait_for(lambda: stage.stored() == [3, 3], stage.process)
     s3.stop()
     stage.open(4)
-    s3.start()
-    stage.wait(4)
+    with felt("the object store is started again while a checkpoint waits for it"):
+        s3.start()
+        stage.wait(4)
     stage.open(5, 6)
     assert stage.result() == (pytest.approx(undisturbed[0]), pytest.approx(undisturbed[1]))
     assert stage.stored() == [5, 6]

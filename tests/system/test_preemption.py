@@ -22,7 +22,7 @@ from infra.local.ray_cluster import RayCluster
 from pipelines.submit import STOP_S, Client
 from tests.conftest import row
 from tests.system.noticed_training import EPOCHS, NAME, SLOW, STEPS_FILE
-from tests.system.project import ROOT, descendants, kill_tree, wait_for
+from tests.system.project import ROOT, Felt, descendants, kill_tree, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
@@ -98,14 +98,17 @@ def stage(dataset: Path, tmp_path: Path) -> Stage:
     return Stage(tmp_path, dataset)
 
 
-def test_sigterm_saves_in_the_middle_of_an_epoch_and_the_same_command_goes_on(stage: Stage, undisturbed: Any) -> None:
+def test_sigterm_saves_in_the_middle_of_an_epoch_and_the_same_command_goes_on(
+    stage: Stage, undisturbed: Any, felt: Felt
+) -> None:
     process = stage.start(pause=0.5)
     started: list[psutil.Process] = []
     try:
         wait_for(stage.saved, process)
         started = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=300)
+        with felt("SIGTERM, until the stage has ended"):
+            process.send_signal(signal.SIGTERM)
+            out, _ = process.communicate(timeout=300)
         _, alive = psutil.wait_procs(started, timeout=20)
     finally:
         for left in [process, *started]:
@@ -150,11 +153,12 @@ class Job:
         return out.splitlines()
 
 
-def test_a_job_that_is_stopped_saves_first(cluster: RayCluster, stage: Stage, undisturbed: Any) -> None:
+def test_a_job_that_is_stopped_saves_first(cluster: RayCluster, stage: Stage, undisturbed: Any, felt: Felt) -> None:
     job = Job(cluster, stage, pause=1.0)
     wait_for(stage.saved)
-    job.client.stop_job(job.name)
-    said = job.wait(JobStatus.STOPPED)
+    with felt("a job is stopped, until it has ended"):
+        job.client.stop_job(job.name)
+        said = job.wait(JobStatus.STOPPED)
     line = re.fullmatch(STOPPED, said[-1])
     assert line, said
     assert stage.saved()[-1] == f"checkpoint_{SLOW:04d}-{int(line[1]) - 1:08d}"
@@ -162,13 +166,14 @@ def test_a_job_that_is_stopped_saves_first(cluster: RayCluster, stage: Stage, un
 
 
 def test_a_node_that_is_drained_costs_only_what_came_after_the_notice(
-    cluster: RayCluster, stage: Stage, undisturbed: Any
+    cluster: RayCluster, stage: Stage, undisturbed: Any, felt: Felt
 ) -> None:
     job = Job(cluster, stage, pause=1.5)
     wait_for(stage.saved)
     going = next(node for node in cluster.nodes if descendants(node.pid, "ray::RayTrainWorker"))
-    going.terminate()  # as Kubernetes does with a pod that has to go
-    wait_for(lambda: len(stage.saved()) == 2)
+    with felt("a node is drained, until the checkpoint is saved"):
+        going.terminate()  # as Kubernetes does with a pod that has to go
+        wait_for(lambda: len(stage.saved()) == 2)
     done = int(stage.saved()[-1].removeprefix(f"checkpoint_{SLOW:04d}-"))
     said = job.wait(JobStatus.SUCCEEDED)
     assert f"a node has to go: epoch {SLOW + 1} is saved after {done} of {STEPS} steps" in said
