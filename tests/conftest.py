@@ -2,6 +2,7 @@
 
 import copy
 import io
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,30 @@ from cuhs.network.config import NetworkConfig
 from cuhs.network.cuhs import CUHS, make_hsl
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs side by side, where anything does: modules, but those that start servers in two groups only.
+    """What runs side by side, where anything does: modules, but those that start processes in three groups only.
 
-    All that use the main job's project are one of the groups, so that it is made once.
+    Clusters of Ray share ports and addresses, and the main job's project should be made for few.
     """
-    module = {item: item.nodeid.partition("::")[0] for item in items}
-    of_project = {module[item] for item in items if "project" in getattr(item, "fixturenames", ())}
+    uses: dict[str, set[str]] = defaultdict(set)
     for item in items:
-        name = module[item]
+        uses[item.nodeid.partition("::")[0]].update(getattr(item, "fixturenames", ()))
+    for item in items:
+        group = item.nodeid.partition("::")[0]
         if item.get_closest_marker("system"):
-            name = "main_job" if name in of_project else "servers"
-        item.add_marker(pytest.mark.xdist_group(name))
+            group = next((shared for shared in ("cluster", "project") if shared in uses[group]), "servers")
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How long each fault was felt that a system test made: the figures of docs/operations.md."""
+    passed = [report for report in terminalreporter.getreports("passed") if report.when == "call"]
+    rows = [value for report in passed for name, value in report.user_properties if name == "felt"]
+    if rows:
+        terminalreporter.section("from the fault until all goes on")
+        for fault, seconds in rows:
+            terminalreporter.write_line(f"{seconds:5.0f} s  {fault}")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -14,8 +14,6 @@ from tests.system.project import Felt, Project
 from tests.system.proxy import Proxy, running
 from tests.system.stored_files import MIB, noise
 
-FELT = "felt"
-
 buckets = (f"bucket-{number}" for number in itertools.count())
 
 
@@ -27,19 +25,9 @@ def felt(record_property: Callable[[str, object], None]) -> Felt:
     def measured(fault: str) -> Iterator[None]:
         began = time.monotonic()
         yield
-        record_property(FELT, (fault, time.monotonic() - began))
+        record_property("felt", (fault, time.monotonic() - began))
 
     return measured
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How long each fault was felt; the figures of docs/operations.md."""
-    passed = [report for report in terminalreporter.getreports("passed") if report.when == "call"]
-    rows = [value for report in passed for name, value in report.user_properties if name == FELT]
-    if rows:
-        terminalreporter.section("from the fault until all goes on")
-        for fault, seconds in rows:
-            terminalreporter.write_line(f"{seconds:5.0f} s  {fault}")
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,9 @@ T = TypeVar("T")
 Felt = Callable[[str], AbstractContextManager[None]]
 
 ROOT = Path(__file__).parents[2]
+# Ray gives way to all other processes with its workers; beside other tests they would starve.
+NICE = "RAY_worker_niceness"
+os.environ[NICE] = "0"
 TINY = [
     "synthesize.identities=24",
     "synthesize.images=240",
@@ -34,6 +37,12 @@ TINY = [
 ]
 
 
+def inherited() -> dict[str, str]:
+    """This process's environment without what would lead to another cluster, server or store."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_", "CUHS_"))}
+    return kept | {NICE: os.environ[NICE]}
+
+
 class Project:
     """A copy of the project in a repository of its own.
 
@@ -44,7 +53,7 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.env = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_", "CUHS_"))},
+            **inherited(),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "GIT_AUTHOR_NAME": "test",
             "GIT_AUTHOR_EMAIL": "test@example.invalid",

@@ -17,7 +17,7 @@ from infra.local.seaweed import Seaweed
 from pipelines import params
 from pipelines.storage.checkpoint_store import StoredCheckpoints
 from pipelines.storage.object_store import ObjectStore
-from tests.system.project import ROOT, Felt, descendants, kill_tree, wait_for
+from tests.system.project import ROOT, Felt, descendants, inherited, kill_tree, wait_for
 from tests.system.stored_training import EPOCHS, NAME, PARAMS, Fit
 
 pytestmark = pytest.mark.system
@@ -34,11 +34,10 @@ class Stage:
         self.started: list[psutil.Process] = []
 
     def start(self) -> None:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "MLFLOW_"))}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.system.stored_training", str(self.gates)],
             cwd=self.folder,
-            env=environment | {"PYTHONPATH": str(ROOT)},
+            env=inherited() | {"PYTHONPATH": str(ROOT), "CUHS_STORE": os.environ["CUHS_STORE"]},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -1,7 +1,6 @@
 """The build over processes and over Ray: killed for real, and on a cluster of its own."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -14,10 +13,10 @@ from PIL import Image
 
 from cuhs.data.build import build
 from cuhs.data.sources import SourceFiles
+from tests.system.project import ROOT, inherited
 
 pytestmark = pytest.mark.system
 
-ROOT = Path(__file__).parents[2]
 PEOPLE = 120
 
 BUILD = """
@@ -86,11 +85,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(folder: Path, code: str) -> subprocess.Popen[str]:
     (folder / "run.py").write_text(code)
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("CUHS_", "RAY_"))}
     return subprocess.Popen(
         [sys.executable, "run.py"],
         cwd=folder,
-        env=environment | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"},
+        env=inherited() | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,7 +1,6 @@
 """A training that is told to go in the middle of an epoch goes on from there, to the same numbers."""
 
 import json
-import os
 import re
 import shlex
 import signal
@@ -22,7 +21,7 @@ from infra.local.ray_cluster import RayCluster
 from pipelines.submit import STOP_S, Client
 from tests.conftest import row
 from tests.system.noticed_training import EPOCHS, NAME, SLOW, STEPS_FILE
-from tests.system.project import ROOT, Felt, descendants, kill_tree, wait_for
+from tests.system.project import ROOT, Felt, descendants, inherited, kill_tree, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
@@ -51,11 +50,10 @@ class Stage:
         return [sys.executable, "-m", "tests.system.noticed_training", str(self.dataset), str(pause)]
 
     def start(self, pause: float = 0) -> subprocess.Popen[str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "MLFLOW_", "CUHS_"))}
         return subprocess.Popen(
             self.command(pause),
             cwd=self.folder,
-            env=kept | {"PYTHONPATH": str(ROOT)},
+            env=inherited() | {"PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
