@@ -24,9 +24,8 @@ repro: env ## run the pipeline with params.yaml: data, localiser, network, evalu
 	@$(IN_VENV) python -m dvc repro
 	@$(IN_VENV) python -m pipelines.summary
 
-# Servers and clusters are waited for more than they work, so two processes share the tests.
 test: lint ## lint, then run the tests
-	@$(IN_VENV) python -m pytest -n 2 --dist loadgroup
+	@$(IN_VENV) python -m pytest
 
 lint: env ## ruff and mypy
 	@$(IN_VENV) python -m ruff check --quiet

@@ -2,7 +2,6 @@
 
 import copy
 import io
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,22 +14,6 @@ from PIL import Image
 from cuhs.data.shards import write_shard
 from cuhs.network.config import NetworkConfig
 from cuhs.network.cuhs import CUHS, make_hsl
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs side by side, where anything does: modules, but those that start processes in three groups only.
-
-    Clusters of Ray share ports and addresses, and the main job's project should be made for few.
-    """
-    uses: dict[str, set[str]] = defaultdict(set)
-    for item in items:
-        uses[item.nodeid.partition("::")[0]].update(getattr(item, "fixturenames", ()))
-    for item in items:
-        group = item.nodeid.partition("::")[0]
-        if item.get_closest_marker("system"):
-            group = next((shared for shared in ("cluster", "project") if shared in uses[group]), "servers")
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
