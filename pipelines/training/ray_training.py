@@ -89,14 +89,14 @@ def train(make: Make, params: Params, paths: dict[str, str], name: str, run: "Ru
     import ray
 
     folder = (RUNS / name).resolve()
-    for lost in itertools.count(1):
+    for failed in itertools.count():
         start_ray()
         scaled = scaling(params.compute, *resources())
         try:
             run_workers(make, params, paths, folder, run, scaled, label=name.partition("-")[0])
             break
         except ControllerLost:
-            if lost - 1 == params.compute.max_failures:
+            if failed == params.compute.max_failures:
                 raise
             log.warning("%s: what drives its workers was killed; going on from the last checkpoint", name)
             # What it had reserved stays so until this process has left the cluster.
