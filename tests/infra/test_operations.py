@@ -71,6 +71,6 @@ def test_it_says_that_nothing_was_applied() -> None:
 
 def test_every_row_of_the_faults_names_a_test_that_there_is() -> None:
     rows = TEXT.partition("| fault |")[2].splitlines()[2:]
-    tests = [row.split("|")[4] for row in rows if row.startswith("|")]
+    tests = [row.split("|")[5] for row in rows if row.startswith("|")]
     assert len(tests) >= 8
     assert all(re.search(r"`tests/\w+/test_\w+\.py`", test) for test in tests)
