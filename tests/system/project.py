@@ -22,7 +22,7 @@ T = TypeVar("T")
 Felt = Callable[[str], AbstractContextManager[None]]
 
 ROOT = Path(__file__).parents[2]
-# Ray gives way to all other processes with its workers; beside other tests they would starve.
+# Ray's workers give way to all other processes; on a machine with other work they would starve.
 NICE = "RAY_worker_niceness"
 os.environ[NICE] = "0"
 TINY = [
