@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from rich.table import Table
+from rich.text import Text
 
 from cuhs.errors import CuhsError
 from pipelines import cli, params
@@ -47,21 +48,28 @@ def main() -> None:
     experiment = arguments.experiment or params.load().tracking.experiment
     table = Table(title=f"experiment {experiment}, 95 % intervals, best {arguments.metric[0]} first")
     table.add_column("", justify="right")
-    for column in ("model", *arguments.metric, "data", "data version", "commit", "started", "run"):
-        table.add_column(column, overflow="fold")
+    table.add_column("model", no_wrap=True)
+    for metric in arguments.metric:
+        table.add_column(metric, justify="right")
     for place, entry in enumerate(entries(experiment, arguments.metric), 1):
         table.add_row(
             str(place),
-            entry.name,
+            _origin(entry),
             *(_shown(*entry.values[metric]) for metric in arguments.metric),
-            entry.data,
-            entry.data_version[:8],
-            entry.commit[:8] + ("+" if entry.dirty else ""),
-            f"{entry.started:%Y-%m-%d %H:%M}",
-            entry.run,
+            end_section=True,
         )
     console.print(table)
-    console.print("+ after a commit: with local changes. Figures compare only where the data version is the same.")
+    console.print(
+        "Below a model: its MLflow run; data, data version and commit (+ with local changes); when it began. Figures "
+        "compare only where the data version is the same."
+    )
+
+
+def _origin(entry: Entry) -> Text:
+    """A model's name, and below it what it comes from, narrow enough for any terminal."""
+    commit = entry.commit[:8] + ("+" if entry.dirty else "")
+    lines = (entry.run, f"{entry.data} {entry.data_version[:8]} {commit}", f"{entry.started:%Y-%m-%d %H:%M}")
+    return Text(entry.name, "bold").append("\n" + "\n".join(lines), "not bold")
 
 
 def _shown(value: float | None, low: float | None, high: float | None) -> str:

@@ -1,5 +1,6 @@
 """The two trainings as a worker builds them: data, model, sampler, optimiser, for its rank."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from cuhs.errors import CuhsError
 from cuhs.evaluation.groups import evaluate_groups
 from cuhs.export import load_hsl
 from cuhs.network.cuhs import CUHS, make_hsl
+from cuhs.training.config import Schedule
 from cuhs.training.epoch import OnStep, Part
 from cuhs.training.hsl import mean_iou, split_boxed, train_hsl_epoch
 from cuhs.training.reid import Classified, train_epoch
@@ -25,7 +27,26 @@ from pipelines.params import Params
 VALIDATION = "validation/mAP"
 
 
-class HslRun:
+class _OnWorker:
+    """What both have on a worker; ``wrapped`` is the model, distributed where there are several."""
+
+    wrapped: nn.Module
+    sampler: IdentitySampler | ShuffleSampler
+    loader: DataLoader[Batch]
+    optimizer: torch.optim.Optimizer
+    config: Schedule
+    device: torch.device
+
+    def _pass(
+        self, train: Callable[..., dict[str, float]], epoch: int, part: Part, on_step: OnStep
+    ) -> dict[str, float]:
+        """What is left of an epoch, by one of the functions of :mod:`cuhs.training`."""
+        self.sampler.set_epoch(epoch, part.steps)
+        steps = len(self.sampler)
+        return train(self.wrapped, self.loader, steps, self.optimizer, self.config, epoch, self.device, part, on_step)
+
+
+class HslRun(_OnWorker):
     """First step: the localiser on the boxed training images of all but the held-out identities."""
 
     def __init__(self, params: Params, paths: dict[str, str], device: torch.device, rank: int, workers: int) -> None:
@@ -45,22 +66,11 @@ class HslRun:
 
     def epoch(self, epoch: int, part: Part, on_step: OnStep) -> dict[str, float]:
         """One pass, then the IoU on the held-out identities."""
-        self.sampler.set_epoch(epoch, part.steps)
-        metrics = train_hsl_epoch(
-            self.wrapped,
-            self.loader,
-            len(self.sampler),
-            self.optimizer,
-            self.config,
-            epoch,
-            self.device,
-            part,
-            on_step,
-        )
+        metrics = self._pass(train_hsl_epoch, epoch, part, on_step)
         return {**metrics, "iou": mean_iou(self.model, self.held_out, self.device)}
 
 
-class ReIDRun:
+class ReIDRun(_OnWorker):
     """Second step: the whole network, its localiser frozen."""
 
     def __init__(self, params: Params, paths: dict[str, str], device: torch.device, rank: int, workers: int) -> None:
@@ -89,18 +99,7 @@ class ReIDRun:
 
     def epoch(self, epoch: int, part: Part, on_step: OnStep) -> dict[str, float]:
         """One pass over this worker's part of each batch."""
-        self.sampler.set_epoch(epoch, part.steps)
-        return train_epoch(
-            self.wrapped,
-            self.loader,
-            len(self.sampler),
-            self.optimizer,
-            self.config,
-            epoch,
-            self.device,
-            part,
-            on_step,
-        )
+        return self._pass(train_epoch, epoch, part, on_step)
 
 
 class TrialRun(ReIDRun):

@@ -43,6 +43,17 @@ def test_the_table_is_printed(
     assert "29.5–34.5" in printed and "still training" not in printed
 
 
+def test_a_narrow_terminal_shows_run_and_figures_whole(
+    evaluated: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["leaderboard", "--experiment", "exp", "--metric", "all/mAP", "black/mAP"])
+    monkeypatch.setattr(leaderboard.console, "width", 80)
+    leaderboard.main()
+    printed = capsys.readouterr().err
+    best = leaderboard.entries("exp", ["all/mAP"])[0]
+    assert best.run in printed and "31.5 (29.5–34.5)" in printed and f"cuhk03 {best.data_version[:8]}" in printed
+
+
 def test_the_first_of_several_metrics_orders_the_models_that_hold_it(evaluated: None) -> None:
     found = leaderboard.entries("exp", ["black/mAP", "all/mAP"])
     assert [(e.name, e.values["black/mAP"][0]) for e in found] == [("baseline", 28.75), ("cuhs", 8.5)]
