@@ -2,6 +2,7 @@
 
 import copy
 import io
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from PIL import Image
 from cuhs.data.shards import write_shard
 from cuhs.network.config import NetworkConfig
 from cuhs.network.cuhs import CUHS, make_hsl
+
+# A shell starts what goes to the background deaf to Ctrl-C, and so would be all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
