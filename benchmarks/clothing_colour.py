@@ -8,7 +8,7 @@ and writes the coefficients.
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 
 from cuhs.data.clothing import COLOURS
 from cuhs.data.clothing_colour import ColourModel, decide, fit, fitted
-from cuhs.data.head_shoulder_boxes import normalise
+from cuhs.data.head_shoulder_boxes import Box, normalise
 from cuhs.data.images import load
 from cuhs.data.records import Layout
 from cuhs.data.sources import SourceFiles, list_source, raw_bytes
@@ -73,8 +73,10 @@ def main() -> None:
     print(json.dumps(results))
 
 
-def labelled(layout: Layout, raw: Path) -> Labelled:
-    """Features of all images of ``raw / layout`` whose people have a label."""
+def labelled(
+    layout: Layout, raw: Path, look: Callable[[np.ndarray, Box | None], np.ndarray] = torso_features
+) -> Labelled:
+    """What ``look`` sees in all images of ``raw / layout`` whose people have a label."""
     annotations = raw / "annotations"
     files = SourceFiles(
         layout,
@@ -88,7 +90,7 @@ def labelled(layout: Layout, raw: Path) -> Labelled:
     for image in images:
         pixels = load(raw_bytes(files, image.path)).pixels
         box = listed.boxes.by_path.get(image.path)
-        features.append(torso_features(pixels, box and normalise(box, pixels.shape[1], pixels.shape[0])))
+        features.append(look(pixels, box and normalise(box, pixels.shape[1], pixels.shape[0])))
     return Labelled(
         np.array(features), [image.pid for image in images], [image.camera for image in images], listed.colours
     )

@@ -247,7 +247,7 @@ def test_a_laptop_that_is_closed_finds_its_job_again(
     assert client.get_job_status(name) is JobStatus.SUCCEEDED
 
 
-def test_with_fewer_nodes_it_goes_on_and_a_new_one_is_used(
+def test_with_fewer_nodes_it_goes_on_and_a_new_one_disturbs_nothing(
     laptop: Laptop, cluster: RayCluster, monkeypatch: pytest.MonkeyPatch, felt: Felt
 ) -> None:
     laptop.set(train={"epochs": 30}, compute={"workers": 2, "min_workers": 1})
