@@ -3,7 +3,7 @@
 A MobileNetV2 up to stride 16 (0.24 million weights), begun with ImageNet's and fine-tuned on the torsos of the other
 folds, beside :mod:`cuhs.data.clothing_colour` on the same folds of CUHK03's labelled people, and the mean of both.
 FILE holds torchvision's weights of MobileNetV2. ``--division`` numbers the division into folds; two threads take
-about eight minutes for one. The last line is JSON: F1 of black and white for each probability asked for.
+about ten minutes for one. The last line is JSON: F1 of black and white for each probability asked for.
 """
 
 import argparse
