@@ -32,7 +32,7 @@ SURE = 0.8
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images of labelled people: (N, 1032) features, identity and camera of each, colour of each identity."""
+    """Images of labelled people: (N, ...) what was seen of each, its identity and camera, colour of each identity."""
 
     features: np.ndarray
     pids: list[int | str]

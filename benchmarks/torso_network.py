@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from PIL import Image
 from rich.progress import track
+from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.clothing_colour import FOLDS, Labelled, folds, labelled
+from cuhs.data.augment import MEAN, STD
 from cuhs.data.clothing import COLOURS
 from cuhs.data.clothing_colour import fit
 from cuhs.data.head_shoulder_boxes import Box
@@ -33,7 +35,6 @@ ERASED = 16
 EPOCHS, BATCH = 6, 64
 RATES = 6e-4, 2e-3
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5)
-_MEAN, _STD = (torch.tensor(values)[:, None, None] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
 
 class TorsoNetwork(nn.Module):
@@ -76,7 +77,10 @@ def main() -> None:
     network_says = by_person(source, seen)
     results = {
         name: {
-            colour: [f1(values[:, COLOURS.index(colour)] >= least, colours == colour) for least in THRESHOLDS]
+            colour: [
+                round(f1_score(colours == colour, values[:, COLOURS.index(colour)] >= least), 3)
+                for least in THRESHOLDS
+            ]
             for colour in ("black", "white")
         }
         for name, values in (("linear", linear), ("network", network_says), ("mean", (linear + network_says) / 2))
@@ -98,7 +102,7 @@ def torso(pixels: np.ndarray, box: Box | None) -> np.ndarray:
 
 def inputs(torsos: Tensor) -> Tensor:
     """uint8 to what ImageNet's weights expect."""
-    return (torsos / 255 - _MEAN) / _STD
+    return (torsos / 255 - MEAN) / STD
 
 
 def trained(network: TorsoNetwork, torsos: Tensor, labels: Tensor, name: str) -> TorsoNetwork:
@@ -152,10 +156,6 @@ def by_person(source: Labelled, values: np.ndarray) -> np.ndarray:
         own = pids == pid
         means.append(np.mean([values[own & (camids == camid)].mean(axis=0) for camid in set(camids[own])], axis=0))
     return np.array(means)
-
-
-def f1(named: np.ndarray, there: np.ndarray) -> float:
-    return round(float(2 * (named & there).sum() / max(named.sum() + there.sum(), 1)), 3)
 
 
 if __name__ == "__main__":

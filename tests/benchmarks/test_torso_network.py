@@ -3,11 +3,10 @@
 import copy
 
 import numpy as np
-import pytest
 import torch
 
 from benchmarks.clothing_colour import Labelled
-from benchmarks.torso_network import HEIGHT, WIDTH, TorsoNetwork, by_person, f1, probabilities, torso, trained, varied
+from benchmarks.torso_network import HEIGHT, WIDTH, TorsoNetwork, by_person, probabilities, torso, trained, varied
 from cuhs.data.clothing import COLOURS
 
 
@@ -52,8 +51,3 @@ def test_a_camera_with_many_images_of_a_person_counts_no_more_than_one_with_few(
     source = Labelled(np.empty((5, 0)), ["b", "b", "b", "a", "b"], [1, 1, 1, 1, 2], {"a": "black", "b": "white"})
     means = by_person(source, np.array([[0.0], [0.3], [0.6], [0.9], [0.7]]))
     np.testing.assert_allclose(means, [[0.5], [0.9]])
-
-
-@pytest.mark.parametrize(("named", "there", "expected"), [([1, 1, 0], [1, 0, 1], 0.5), ([0, 0], [0, 0], 0.0)])
-def test_f1(named: list[int], there: list[int], expected: float) -> None:
-    assert f1(np.array(named, bool), np.array(there, bool)) == expected
