@@ -1,6 +1,6 @@
 """Clothing colours for identities without a label, from the pixels of their images."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from cuhs.data.inspection import BATCH, Key
 from cuhs.data.parallel import Mapper
 from cuhs.data.records import Sample
 from cuhs.data.sources import SourceFiles, raw_bytes
-from cuhs.data.torso import torso_features
+from cuhs.data.torso import exposures, torso_features
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,24 @@ class Torsos:
     images: list[tuple[str, Box | None]]
 
 
-def torsos(batch: Torsos) -> np.ndarray:
+def features(batch: Torsos) -> np.ndarray:
     """(n, 1032) uint8 of :func:`cuhs.data.torso.torso_features`."""
     return np.stack([torso_features(load(raw_bytes(batch.files, path)).pixels, box) for path, box in batch.images])
+
+
+def network_probabilities(task: tuple[Torsos, np.ndarray]) -> np.ndarray:
+    """(n, 3) float32 of :func:`cuhs.data.torso_network.probabilities`, from images and their cameras' (n, 2, 3)
+    :func:`cuhs.data.torso.exposures`."""
+    # Not at the top: torch takes seconds to import, and builds with labels need none of it.
+    import torch
+
+    from cuhs.data.torso_network import cut_out, fitted, levelled, probabilities
+
+    # One of as many workers as there are cores.
+    torch.set_num_threads(1)
+    batch, seen_by = task
+    cuts = np.stack([cut_out(load(raw_bytes(batch.files, path)).pixels, box) for path, box in batch.images])
+    return probabilities(fitted(), levelled(cuts, seen_by))
 
 
 def with_colours(
@@ -44,9 +59,38 @@ def with_colours(
         people = [s for s in checked.samples if s.source == source and s.is_person]
         if not files.classify or all(sample.colour_origin for sample in people):
             continue
-        features = np.concatenate(list(_features(source, people, checked.boxes, files, mapper, progress)))
-        found |= classify(features, [s.pid for s in people], [s.camid for s in people])
+        found |= _colours(source, files, people, checked.boxes, mapper, progress)
     return replace(checked, samples=[_coloured(sample, found) for sample in checked.samples])
+
+
+def _colours(
+    source: str,
+    files: SourceFiles,
+    people: Sequence[Sample],
+    boxes: Mapping[Key, Box],
+    mapper: Mapper,
+    progress: Progress,
+) -> Mapping[str, tuple[str, float]]:
+    """Look at all images twice: what is dark and bright to a camera is known after the first time."""
+    images = [(sample.raw.path, boxes.get((source, sample.raw.path))) for sample in people]
+    starts = range(0, len(images), BATCH)
+    batches = [Torsos(files, images[start : start + BATCH]) for start in starts]
+    pids, camids = [sample.pid for sample in people], [sample.camid for sample in people]
+    points = _joined(mapper(features, batches), f"colours {source}", len(images), progress)
+    tasks = list(zip(batches, np.split(exposures(points, camids), starts[1:]), strict=True))
+    seen = _joined(mapper(network_probabilities, tasks), f"torsos {source}", len(images), progress)
+    return classify(points, seen, pids, camids)
+
+
+def _joined(parts: Iterator[np.ndarray], name: str, total: int, progress: Progress) -> np.ndarray:
+    """All rows of the parts; progress is told after each."""
+    found: list[np.ndarray] = []
+    done = 0
+    for part in parts:
+        found.append(part)
+        done += len(part)
+        progress(name, done, total)
+    return np.concatenate(found)
 
 
 def _coloured(sample: Sample, found: Mapping[str, tuple[str, float]]) -> Sample:
@@ -54,20 +98,3 @@ def _coloured(sample: Sample, found: Mapping[str, tuple[str, float]]) -> Sample:
         return sample
     colour, sure = found[sample.pid]
     return replace(sample, colour=colour, colour_origin="classifier", colour_confidence=round(sure, 3))
-
-
-def _features(
-    source: str,
-    people: Iterable[Sample],
-    boxes: Mapping[Key, Box],
-    files: SourceFiles,
-    mapper: Mapper,
-    progress: Progress,
-) -> Iterator[np.ndarray]:
-    images = [(sample.raw.path, boxes.get((source, sample.raw.path))) for sample in people]
-    tasks = [Torsos(files, images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
-    done = 0
-    for features in mapper(torsos, tasks):
-        done += len(features)
-        progress(f"colours {source}", done, len(images))
-        yield features

@@ -77,15 +77,31 @@ def describe(features: np.ndarray, pids: Sequence[Pid], camids: Sequence[Hashabl
         lightness steps between neighbouring points, which tell prints and stripes from plain cloth. Lightness is
         in shares of the camera's range from dark to bright, and what is grey on average to the camera is grey.
     """
-    measures = _measures(features, camids)
+    people = views(_measures(features, camids), pids, camids)
+    spread = [np.concatenate([seen.mean(axis=0), seen.max(axis=0), seen.min(axis=0)]) for seen in people.values()]
+    return list(people), np.array(spread)
+
+
+def views(values: np.ndarray, pids: Sequence[Pid], camids: Sequence[Hashable]) -> dict[Pid, np.ndarray]:
+    """(N, D) values of images to (cameras, D) of each identity, in order of appearance: the means over its images."""
     rows: dict[Pid, dict[Hashable, list[int]]] = defaultdict(lambda: defaultdict(list))
     for row, (pid, camid) in enumerate(zip(pids, camids, strict=True)):
         rows[pid][camid].append(row)
-    people = []
-    for cameras in rows.values():
-        views = np.array([measures[images].mean(axis=0) for images in cameras.values()])
-        people.append(np.concatenate([views.mean(axis=0), views.max(axis=0), views.min(axis=0)]))
-    return list(rows), np.array(people)
+    return {
+        pid: np.array([values[images].mean(axis=0) for images in cameras.values()]) for pid, cameras in rows.items()
+    }
+
+
+def exposures(features: np.ndarray, camids: Sequence[Hashable]) -> np.ndarray:
+    """(N, 2, 3) float64: what is dark and what is bright in R, G and B to the camera of each image.
+
+    Args:
+        features: (N, 1032) uint8 of :func:`torso_features`, the images of one source.
+        camids: the camera of each.
+    """
+    crops = features[:, TORSO[0] * TORSO[1] * 3 :].reshape(len(features), -1, 3)
+    images = np.percentile(crops, (5, 95), axis=1).transpose(1, 0, 2)
+    return _of_cameras(images.reshape(len(images), -1), camids).reshape(images.shape)
 
 
 def _measures(features: np.ndarray, camids: Sequence[Hashable]) -> np.ndarray:
@@ -111,7 +127,11 @@ def _references(crops: np.ndarray, camids: Sequence[Hashable]) -> np.ndarray:
     dark, bright = np.percentile(crops[..., 0], (5, 95), axis=1)
     grey = np.median(crops[..., 1:], axis=1)
     chroma = np.median(np.linalg.norm(crops[..., 1:] - grey[:, None], axis=-1), axis=1)
-    images = np.column_stack([dark, bright, grey, chroma])
+    return _of_cameras(np.column_stack([dark, bright, grey, chroma]), camids)
+
+
+def _of_cameras(images: np.ndarray, camids: Sequence[Hashable]) -> np.ndarray:
+    """(N, K) values of images to the medians of their cameras, which lean towards that of the source."""
     of_source = np.median(images, axis=0)
     _, cameras = np.unique([str(camid) for camid in camids], return_inverse=True)
     of_cameras = []

@@ -22,7 +22,7 @@ from infra.local.ray_cluster import RayCluster
 from infra.local.seaweed import Seaweed
 from pipelines.storage.object_store import ObjectStore
 from pipelines.submit import Client
-from tests.system.project import Felt, Project, kill_tree, wait_for
+from tests.system.project import Felt, Project, descendants, kill_tree, wait_for
 
 pytestmark = pytest.mark.system
 
@@ -220,20 +220,6 @@ def test_two_people_who_want_the_same_share_one_job(
     assert laptop.losses() == other.losses()
 
 
-def test_ctrl_c_stops_the_job(laptop: Laptop, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    laptop.set(train={"epochs": 200})
-    process = laptop.start(*TRAIN)
-    try:
-        wait_for(lambda: laptop.stored(monkeypatch) >= 0, process)
-        os.killpg(process.pid, signal.SIGINT)
-        out, _ = process.communicate(timeout=300)
-    finally:
-        kill_tree(process.pid)
-    assert process.returncode == 130, out[-2000:]
-    (name,) = jobs_of(out)
-    assert client.get_job_status(name) is JobStatus.STOPPED
-
-
 def test_a_laptop_that_is_closed_finds_its_job_again(
     laptop: Laptop, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,10 +233,10 @@ def test_a_laptop_that_is_closed_finds_its_job_again(
     assert client.get_job_status(name) is JobStatus.SUCCEEDED
 
 
-def test_with_fewer_nodes_it_goes_on_and_a_new_one_disturbs_nothing(
-    laptop: Laptop, cluster: RayCluster, monkeypatch: pytest.MonkeyPatch, felt: Felt
+def test_with_fewer_nodes_it_goes_on_and_takes_a_new_one_in_until_ctrl_c_stops_the_job(
+    laptop: Laptop, cluster: RayCluster, client: Client, monkeypatch: pytest.MonkeyPatch, felt: Felt
 ) -> None:
-    laptop.set(train={"epochs": 30}, compute={"workers": 2, "min_workers": 1})
+    laptop.set(train={"epochs": 200}, compute={"workers": 2, "min_workers": 1})
     process = laptop.start(*TRAIN)
     try:
         wait_for(lambda: laptop.stored(monkeypatch) >= 1, process)
@@ -258,8 +244,15 @@ def test_with_fewer_nodes_it_goes_on_and_a_new_one_disturbs_nothing(
             cluster.kill(cluster.nodes[-1])
             alone = laptop.stored(monkeypatch)
             wait_for(lambda: laptop.stored(monkeypatch) > alone, process)
-        cluster.add_worker()
-        laptop.end(process)
+        with felt("a new node is taken in"):
+            new = cluster.add_worker()
+            wait_for(lambda: descendants(new.pid, "ray::RayTrainWorker"), process)
+            without = laptop.stored(monkeypatch)
+            wait_for(lambda: laptop.stored(monkeypatch) > without, process)
+        os.killpg(process.pid, signal.SIGINT)
+        out, _ = process.communicate(timeout=300)
     finally:
         kill_tree(process.pid)
-    assert len(laptop.losses()) == 30
+    assert process.returncode == 130, out[-2000:]
+    (name,) = jobs_of(out)
+    assert client.get_job_status(name) is JobStatus.STOPPED

@@ -1,0 +1,71 @@
+"""How the torso network of :mod:`cuhs.data.torso_network` is fine-tuned."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cuhs.data.torso_network import HEIGHT, MARGIN, WIDTH, TorsoNetwork, inputs
+from cuhs.network.backbone import backbone
+
+EPOCHS, BATCH = 6, 64
+# The highest learning rates of the body, which has learnt before, and of the head.
+RATES = 6e-4, 2e-3
+SMOOTHING = 0.05
+# Pixels of the square that is erased.
+ERASED = 16
+
+
+@dataclass(frozen=True)
+class Task:
+    """One network to train, for one process.
+
+    Attributes:
+        weights: of the MobileNetV2 it begins with, as :func:`cuhs.network.backbone.backbone` takes them.
+        seed: of all that is drawn.
+        torsos: (N, 3, 72, 64) uint8 of :func:`cuhs.data.torso_network.levelled`.
+        labels: (N,) positions in :data:`cuhs.data.clothing.COLOURS`.
+    """
+
+    weights: str
+    seed: int
+    torsos: Tensor
+    labels: Tensor
+
+
+def trained(task: Task) -> TorsoNetwork:
+    """Fine-tune a network; the same task gives the same weights."""
+    torch.set_num_threads(1)
+    torch.manual_seed(task.seed)
+    network = TorsoNetwork().train()
+    whole = backbone("mobilenet_v2", task.weights)
+    begun = [*whole.base.children(), *whole.rest.children()][: len(network.body)]
+    network.body.load_state_dict(nn.Sequential(*begun).state_dict())
+    optimizer = torch.optim.AdamW(
+        [{"params": network.body.parameters()}, {"params": network.head.parameters()}], weight_decay=0.02
+    )
+    steps = EPOCHS * (len(task.torsos) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, list(RATES), total_steps=steps, pct_start=0.2)
+    epochs = [torch.randperm(len(task.torsos))[: steps // EPOCHS * BATCH] for _ in range(EPOCHS)]
+    for rows in torch.cat(epochs).split(BATCH):
+        scores = network(varied(inputs(task.torsos[rows])))
+        loss = F.cross_entropy(scores, task.labels[rows], label_smoothing=SMOOTHING)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return network.eval()
+
+
+def varied(batch: Tensor) -> Tensor:
+    """(N, 3, 64, 56): shifted, flipped, in another light, and with a piece erased."""
+    count = len(batch)
+    y, x = torch.randint(0, 2 * MARGIN + 1, (2,)).tolist()
+    batch = batch[:, :, y : y + HEIGHT - 2 * MARGIN, x : x + WIDTH - 2 * MARGIN]
+    batch = torch.where(torch.rand(count, 1, 1, 1) < 0.5, batch.flip(3), batch)
+    batch = batch * (1 + 0.1 * torch.randn(count, 1, 1, 1)) + 0.1 * torch.randn(count, 1, 1, 1)
+    batch = batch + 0.05 * torch.randn(count, 3, 1, 1)
+    y, x = (int(torch.randint(0, size - ERASED, ())) for size in batch.shape[2:])
+    batch[:, :, y : y + ERASED, x : x + ERASED] = 0
+    return batch

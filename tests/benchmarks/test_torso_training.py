@@ -1,0 +1,33 @@
+"""How the torso network is fine-tuned: what it sees varied, and that it learns the same each time."""
+
+import numpy as np
+import torch
+
+from benchmarks.torso_training import Task, trained, varied
+from cuhs.data.clothing import COLOURS
+from cuhs.data.torso_network import HEIGHT, WIDTH, probabilities
+
+
+def test_variations_keep_the_size_and_follow_the_seed() -> None:
+    batch = torch.ones(4, 3, HEIGHT, WIDTH)
+    drawn = [(torch.manual_seed(seed), varied(batch))[1] for seed in (0, 0, 1)]
+    assert drawn[0].shape == (4, 3, 64, 56)
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    assert (batch == 1).all()
+
+
+def test_from_random_weights_it_learns_shades() -> None:
+    shade = torch.tensor([40, 200, 120], dtype=torch.uint8)
+    labels = torch.arange(768) % len(COLOURS)
+    grain = torch.randint(0, 30, (768, 3, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(0))
+    torsos = shade[labels, None, None, None] + grain.to(torch.uint8)
+    found = probabilities(trained(Task("none", 1, torsos, labels)), torsos)
+    assert (found.argmax(axis=1) == labels.numpy()).mean() > 0.9
+
+
+def test_the_same_task_gives_the_same_network_and_another_seed_another_one() -> None:
+    torsos = torch.randint(0, 256, (64, 3, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    labels = torch.arange(64) % len(COLOURS)
+    found, again, other = (probabilities(trained(Task("none", seed, torsos, labels)), torsos) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(found, again)
+    assert np.abs(found - other).max() > 1e-3
