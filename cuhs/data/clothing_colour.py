@@ -134,9 +134,8 @@ def classify(
     if not len(features):
         return {}
     people, measures = describe(features, pids, camids)
-    return dict(
-        zip(people, decide(joined(fitted().probabilities(measures), by_person(seen, pids, camids))), strict=True)
-    )
+    probabilities = joined(fitted().probabilities(measures), by_person(seen, pids, camids))
+    return dict(zip(people, decide(probabilities), strict=True))
 
 
 def by_person(seen: np.ndarray, pids: Sequence[Hashable], camids: Sequence[Hashable]) -> np.ndarray:

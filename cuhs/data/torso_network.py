@@ -27,7 +27,8 @@ FITTED = Path(__file__).with_suffix(".safetensors")
 BELOW, DOWN_TO, BESIDE = 0.45, 2.15, 0.08
 # Pixels of what is cut out, and of the margin at each side that is left to shifts in training.
 HEIGHT, WIDTH, MARGIN = 72, 64, 4
-# What is dark and what is bright to a camera become these, of 255; so close together they count as fog or night.
+# What is dark and what is bright to a camera become these, of 255. Levels less far apart are not stretched so much:
+# that would be fog or night.
 DARK, BRIGHT, LEAST_RANGE = 26, 217, 20
 # Of ImageNet's pixels, over all channels.
 MEAN, DEVIATION = 115, 57

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cuhs.data import torso
-from cuhs.data.torso import CROP, TORSO, describe, torso_features
+from cuhs.data.torso import CROP, TORSO, describe, exposures, torso_features
 
 LENGTH = 3 * (TORSO[0] * TORSO[1] + CROP[0] * CROP[1])
 
@@ -82,3 +82,14 @@ def test_a_camera_with_few_images_leans_towards_its_source() -> None:
     assert references[-1, 0] == pytest.approx(references[0, 0], abs=1)
     # One image that is 30 brighter counts for one of eleven.
     assert swapped[0, 0] - swapped[-1, 0] == pytest.approx(30 / 11, abs=0.5)
+
+
+def test_what_is_dark_and_bright_is_told_for_each_camera_and_one_with_few_images_leans_on_the_others() -> None:
+    crop = np.linspace(0, 200, CROP[0] * CROP[1])[:, None] * [1.0, 0.5, 0.25]
+    light = np.concatenate([np.zeros(3 * TORSO[0] * TORSO[1]), crop.ravel()]).astype(np.uint8)
+    found = exposures(np.array([light] * 91 + [light // 2] * 10), ["day"] * 91 + ["night"] * 10)
+    assert found.shape == (101, 2, 3)
+    np.testing.assert_allclose(found[0], [[10, 5, 2.5], [190, 95, 47.5]], atol=1)
+    # Half its own, half what the source has.
+    np.testing.assert_allclose(found[-1], 0.75 * found[0], atol=1)
+    assert (found[:91] == found[0]).all() and (found[91:] == found[-1]).all()
