@@ -50,7 +50,7 @@ def main() -> None:
     table.add_column("", justify="right")
     table.add_column("model", no_wrap=True)
     for metric in arguments.metric:
-        table.add_column(metric, justify="right")
+        table.add_column(metric, justify="right", overflow="fold")
     for place, entry in enumerate(entries(experiment, arguments.metric), 1):
         table.add_row(
             str(place),
@@ -73,9 +73,10 @@ def _origin(entry: Entry) -> Text:
 
 
 def _shown(value: float | None, low: float | None, high: float | None) -> str:
+    """A value, and below it its interval, which may wrap."""
     if value is None:
         return "–"
-    return f"{value:.1f}" if low is None or high is None else f"{value:.1f} ({low:.1f}–{high:.1f})"
+    return f"{value:.1f}" if low is None or high is None else f"{value:.1f}\n{low:.1f} – {high:.1f}"
 
 
 def entries(experiment: str, metrics: Sequence[str]) -> list[Entry]:

@@ -40,7 +40,7 @@ def test_the_table_is_printed(
     leaderboard.main()
     printed = capsys.readouterr().err
     assert printed.index("31.5") < printed.index("20.0") < printed.index("11.2")
-    assert "29.5–34.5" in printed and "still training" not in printed
+    assert "29.5 – 34.5" in printed and "still training" not in printed
 
 
 def test_a_narrow_terminal_shows_run_and_figures_whole(
@@ -51,7 +51,18 @@ def test_a_narrow_terminal_shows_run_and_figures_whole(
     leaderboard.main()
     printed = capsys.readouterr().err
     best = leaderboard.entries("exp", ["all/mAP"])[0]
-    assert best.run in printed and "31.5 (29.5–34.5)" in printed and f"cuhk03 {best.data_version[:8]}" in printed
+    assert best.run in printed and "29.5 – 34.5" in printed and f"cuhk03 {best.data_version[:8]}" in printed
+
+
+def test_many_metrics_on_a_narrow_terminal_wrap_and_lose_nothing(
+    evaluated: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = ["all/mAP", "black/mAP", *["all/mAP"] * 2]
+    monkeypatch.setattr("sys.argv", ["leaderboard", "--experiment", "exp", "--metric", *metrics])
+    monkeypatch.setattr(leaderboard.console, "width", 80)
+    leaderboard.main()
+    printed = capsys.readouterr().err
+    assert printed.count("34.5") == 3 and "…" not in printed
 
 
 def test_the_first_of_several_metrics_orders_the_models_that_hold_it(evaluated: None) -> None:
