@@ -48,7 +48,7 @@ def main() -> None:
             summary = build(
                 name="market1501",
                 protocol="benchmark",
-                sources={"market1501": SourceFiles("market1501", folder / "raw")},
+                sources={"market1501": SourceFiles("market1501", folder / "raw", classify=True)},
                 out=folder / "dataset",
             )
             seconds = time.perf_counter() - start

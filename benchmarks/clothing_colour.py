@@ -1,8 +1,8 @@
 """``python -m benchmarks.clothing_colour --data RAW``: the clothing-colour classifier against labels given by eye.
 
 RAW holds ``cuhk03/``, ``partial_reid/`` and ``annotations/`` with their labels and boxes. Cross-validated over
-CUHK03's labelled identities, for which networks are fine-tuned from ImageNet's weights of MobileNetV2 (WEIGHTS is a
-file of them), a process a core; and as it comes with the project on Partial-REID, which it was not fitted to;
+CUHK03's labelled identities, for which networks are fine-tuned from ImageNet's weights of MobileNetV2, a process a
+core; and as it comes with the project on Partial-REID, which it was not fitted to;
 ``--synth FOLDER`` adds FG-Synth. The last line is JSON. ``--fit`` fits it to all of CUHK03's labels anew.
 """
 
@@ -85,7 +85,11 @@ class Labelled:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.clothing_colour", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--weights", default="imagenet", help="a file of torchvision's weights of MobileNetV2")
+    parser.add_argument(
+        "--weights",
+        default="imagenet",
+        help="torchvision's of MobileNetV2 (`imagenet`: downloaded once), or a file of them",
+    )
     parser.add_argument("--synth", type=Path, help="a folder that `python -m pipelines.synthesize` wrote")
     parser.add_argument(
         "--fit", action="store_true", help="fit to all of CUHK03's labels, and write both fitted files"
@@ -159,10 +163,12 @@ def labelled(layout: Layout, raw: Path) -> Labelled:
 
 
 def fit_all(source: Labelled, weights: str) -> None:
-    """Fit both halves of the classifier to all people of a source, and write them to where they come from."""
+    """Fit both halves of the classifier to all of CUHK03's people, and write them to where they are read from."""
     people, measures = source.measures
-    fit(measures, source.worn_by(people).tolist(), f"CUHK03 camera pair 1, {len(people)} identities").save(FITTED)
-    trained(Task(weights, 0, source.torsos, source.targets)).save(torso_network.FITTED)
+    model = fit(measures, source.worn_by(people).tolist(), f"CUHK03 camera pair 1, {len(people)} identities")
+    network = trained(Task(weights, 0, source.torsos, source.targets))
+    model.save(FITTED)
+    network.save(torso_network.FITTED)
 
 
 def cross_validated(source: Labelled, weights: str) -> dict[str, Any]:
@@ -185,7 +191,7 @@ def cross_validated(source: Labelled, weights: str) -> dict[str, Any]:
     results = {
         "cuhk03": scores(everybody.joined, everybody.colours)
         | {"f1 from a probability of": by_probability(everybody)},
-        "cuhk03, linear classifier": scores(everybody.measured, everybody.colours),
+        "cuhk03, linear model, from 0.5": scores(everybody.measured, everybody.colours, 0.5),
         "cuhk03, network": scores(everybody.seen, everybody.colours),
     }
     for colour, said in zip(alike, alone, strict=True):

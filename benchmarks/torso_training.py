@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cuhs.data.torso_network import HEIGHT, MARGIN, WIDTH, TorsoNetwork, inputs
+from cuhs.data.torso_network import HEIGHT, MARGIN, WIDTH, TorsoNetwork, inputs, one_thread
 from cuhs.network.backbone import backbone
 
 EPOCHS, BATCH = 6, 64
@@ -35,9 +35,13 @@ class Task:
 
 
 def trained(task: Task) -> TorsoNetwork:
-    """Fine-tune a network; the same task gives the same weights."""
-    torch.set_num_threads(1)
-    torch.manual_seed(task.seed)
+    """Fine-tune a network on one core; the same task gives the same weights."""
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(task.seed)
+        return _trained(task)
+
+
+def _trained(task: Task) -> TorsoNetwork:
     network = TorsoNetwork().train()
     whole = backbone("mobilenet_v2", task.weights)
     begun = [*whole.base.children(), *whole.rest.children()][: len(network.body)]

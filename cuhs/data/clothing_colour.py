@@ -24,8 +24,8 @@ Pid = TypeVar("Pid", bound=Hashable)
 
 FITTED = Path(__file__).with_suffix(".json")
 
-# Black and white need this probability: who is doubtful is left in `other`. It is low because the network, which few
-# people in white have taught, seldom calls one white with more; docs/results.md has F1 for others.
+# Black and white are given from this probability on, even where `other` is likelier. F1 of white is highest here, of
+# black 0.01 below its best: the network, which few people in white have taught, is seldom sure of white.
 DOUBTFUL = 0.34
 
 # Ridge penalty. There are about as many measures as people to fit to, so it is strong.
@@ -128,8 +128,8 @@ def classify(
         camids: the camera of each image.
 
     Returns:
-        Identity → colour and its probability, in order of appearance. People of whom neither black nor white is
-        probable (:data:`DOUBTFUL`) are ``other``.
+        Identity → colour and its probability, in order of appearance. People of whom both black and white are less
+        probable than :data:`DOUBTFUL` are ``other``.
     """
     if not len(features):
         return {}
@@ -140,7 +140,8 @@ def classify(
 
 def by_person(seen: np.ndarray, pids: Sequence[Hashable], camids: Sequence[Hashable]) -> np.ndarray:
     """(N, 3) of images to (I, 3): the mean over a person's cameras of the mean over the images of each."""
-    return np.array([of_cameras.mean(axis=0) for of_cameras in views(seen, pids, camids).values()])
+    means = [of_cameras.mean(axis=0) for of_cameras in views(seen, pids, camids).values()]
+    return np.array(means).reshape(-1, seen.shape[1])
 
 
 def joined(measured: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -33,15 +33,13 @@ def network_probabilities(task: tuple[Torsos, np.ndarray]) -> np.ndarray:
     """(n, 3) float32 of :func:`cuhs.data.torso_network.probabilities`, from images and their cameras' (n, 2, 3)
     :func:`cuhs.data.torso.exposures`."""
     # Not at the top: torch takes seconds to import, and builds with labels need none of it.
-    import torch
+    from cuhs.data.torso_network import cut_out, fitted, levelled, one_thread, probabilities
 
-    from cuhs.data.torso_network import cut_out, fitted, levelled, probabilities
-
-    # One of as many workers as there are cores.
-    torch.set_num_threads(1)
     batch, seen_by = task
     cuts = np.stack([cut_out(load(raw_bytes(batch.files, path)).pixels, box) for path, box in batch.images])
-    return probabilities(fitted(), levelled(cuts, seen_by))
+    # Most often there are as many workers as cores.
+    with one_thread():
+        return probabilities(fitted(), levelled(cuts, seen_by))
 
 
 def with_colours(
@@ -76,13 +74,13 @@ def _colours(
     starts = range(0, len(images), BATCH)
     batches = [Torsos(files, images[start : start + BATCH]) for start in starts]
     pids, camids = [sample.pid for sample in people], [sample.camid for sample in people]
-    points = _joined(mapper(features, batches), f"colours {source}", len(images), progress)
+    points = _gathered(mapper(features, batches), f"colours {source}", len(images), progress)
     tasks = list(zip(batches, np.split(exposures(points, camids), starts[1:]), strict=True))
-    seen = _joined(mapper(network_probabilities, tasks), f"torsos {source}", len(images), progress)
+    seen = _gathered(mapper(network_probabilities, tasks), f"torsos {source}", len(images), progress)
     return classify(points, seen, pids, camids)
 
 
-def _joined(parts: Iterator[np.ndarray], name: str, total: int, progress: Progress) -> np.ndarray:
+def _gathered(parts: Iterator[np.ndarray], name: str, total: int, progress: Progress) -> np.ndarray:
     """All rows of the parts; progress is told after each."""
     found: list[np.ndarray] = []
     done = 0

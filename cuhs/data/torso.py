@@ -35,6 +35,9 @@ CHROMA = 3.0
 # difference (in logarithms) is put down to the camera, the other half to what it looks at.
 USUAL_CHROMA = 1.7
 
+# How many of the features are of the torso.
+_OF_TORSO = TORSO[0] * TORSO[1] * 3
+
 _QUANTILES = (5, 15, 30, 50, 70, 85, 95)
 
 
@@ -99,23 +102,26 @@ def exposures(features: np.ndarray, camids: Sequence[Hashable]) -> np.ndarray:
         features: (N, 1032) uint8 of :func:`torso_features`, the images of one source.
         camids: the camera of each.
     """
-    crops = features[:, TORSO[0] * TORSO[1] * 3 :].reshape(len(features), -1, 3)
-    images = np.percentile(crops, (5, 95), axis=1).transpose(1, 0, 2)
+    images = np.percentile(_crops(features), (5, 95), axis=1).transpose(1, 0, 2)
     return _of_cameras(images.reshape(len(images), -1), camids).reshape(images.shape)
 
 
 def _measures(features: np.ndarray, camids: Sequence[Hashable]) -> np.ndarray:
     """(N, 187) float64: the histogram, the quantiles and the texture of each image."""
-    count = TORSO[0] * TORSO[1] * 3
-    references = _references(_lab(features[:, count:].reshape(len(features), -1, 3)), camids)
+    references = _references(_lab(_crops(features)), camids)
     # (N, 18, 12, 3)
-    lab = _lab(features[:, :count].reshape(len(features), *TORSO, 3))
+    lab = _lab(features[:, :_OF_TORSO].reshape(len(features), *TORSO, 3))
     dark, bright, a_grey, b_grey, chroma = references.T[:, :, None, None]
     light = (lab[..., 0] - dark) / np.maximum(bright - dark, 10)
     colourful = np.sqrt(chroma / USUAL_CHROMA).clip(0.5, 4)
     a, b = (lab[..., 1] - a_grey) / colourful, (lab[..., 2] - b_grey) / colourful
     shares = np.sqrt(_histogram(light, a, b) + 1e-6)
     return np.concatenate([shares, _quantiles(light, a, b), _texture(light)], axis=1)
+
+
+def _crops(features: np.ndarray) -> np.ndarray:
+    """(N, 1032) features to (N, 128, 3): the points of the whole crops."""
+    return features[:, _OF_TORSO:].reshape(len(features), -1, 3)
 
 
 def _references(crops: np.ndarray, camids: Sequence[Hashable]) -> np.ndarray:

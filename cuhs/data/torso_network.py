@@ -5,6 +5,8 @@ ImageNet's, and ``python -m benchmarks.clothing_colour --data RAW --fit`` fine-t
 pair 1.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -84,6 +86,17 @@ class TorsoNetwork(nn.Module):
 def fitted() -> TorsoNetwork:
     """The network that comes with the project."""
     return TorsoNetwork.load(FITTED)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one core: torsos are so small that threads would mostly wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def cut_out(pixels: np.ndarray, box: Box | None) -> np.ndarray:

@@ -1,11 +1,14 @@
 """How the torso network is fine-tuned: what it sees varied, and that it learns the same each time."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
+from torchvision.models import mobilenet_v2
 
 from benchmarks.torso_training import Task, trained, varied
 from cuhs.data.clothing import COLOURS
-from cuhs.data.torso_network import HEIGHT, WIDTH, probabilities
+from cuhs.data.torso_network import HEIGHT, WIDTH, fitted, probabilities
 
 
 def test_variations_keep_the_size_and_follow_the_seed() -> None:
@@ -16,12 +19,16 @@ def test_variations_keep_the_size_and_follow_the_seed() -> None:
     assert (batch == 1).all()
 
 
-def test_from_random_weights_it_learns_shades() -> None:
+def test_it_begins_with_the_weights_it_is_given_and_learns_shades(tmp_path: Path) -> None:
+    # What has learnt colours before, in a file as torchvision's.
+    whole = mobilenet_v2()
+    whole.features[:14].load_state_dict(fitted().body.state_dict())
+    torch.save(whole.state_dict(), tmp_path / "weights.pt")
     shade = torch.tensor([40, 200, 120], dtype=torch.uint8)
-    labels = torch.arange(768) % len(COLOURS)
-    grain = torch.randint(0, 30, (768, 3, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(384) % len(COLOURS)
+    grain = torch.randint(0, 30, (384, 3, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(0))
     torsos = shade[labels, None, None, None] + grain.to(torch.uint8)
-    found = probabilities(trained(Task("none", 1, torsos, labels)), torsos)
+    found = probabilities(trained(Task(str(tmp_path / "weights.pt"), 1, torsos, labels)), torsos)
     assert (found.argmax(axis=1) == labels.numpy()).mean() > 0.9
 
 

@@ -151,9 +151,9 @@ def test_scores_are_those_of_the_confusion_matrix() -> None:
 
 
 @real
-def test_real_people_are_told_apart_in_cross_validation_and_without_a_new_fit() -> None:
+def test_real_people_are_told_apart_by_the_linear_half_in_cross_validation_and_elsewhere_by_both() -> None:
     raw = Path(REAL or "")
-    # The linear half: networks take minutes to fit.
+    # Networks take minutes to fit.
     source = labelled("cuhk03", raw)
     people, measures = source.measures
     colours = source.worn_by(people)
@@ -165,5 +165,5 @@ def test_real_people_are_told_apart_in_cross_validation_and_without_a_new_fit() 
     assert results["black"]["f1"] > 0.84 and results["white"]["f1"] > 0.81
     # Nobody in white is taken for black, or the other way round.
     assert results["confusion"][0][1] == results["confusion"][1][0] == 0
-    # Both halves. Ten of sixty people wear white, two black.
+    # Ten of sixty people wear white, two black.
     assert transferred(labelled("partial_reid", raw))["white"]["recall"] >= 0.9
