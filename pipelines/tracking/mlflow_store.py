@@ -173,7 +173,12 @@ class StoredRun:
         for start in range(0, len(params), PARAMS_AT_ONCE):
             self.client.log_batch(run, params=params[start : start + PARAMS_AT_ONCE])
         if entry["data"]:
-            self.client.log_inputs(run, [_dataset_input(**entry["data"])])
+            used = [_dataset_input(**entry["data"])]
+            try:
+                self.client.log_inputs(run, used)
+            except MlflowException:
+                # Another run was the first to use these data in between, or the store is away and says so again.
+                self.client.log_inputs(run, used)
 
     def _log_metrics(self, run: str, entry: Entry) -> None:
         metrics = [Metric(key, value, entry["time"], entry["step"]) for key, value in entry["metrics"].items()]

@@ -1,13 +1,15 @@
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.dbmodels.models import SqlDataset
+from sqlalchemy.orm import Session
 
 from cuhs.errors import CuhsError
 from pipelines.tracking import mlflow_store
-from pipelines.tracking.run import DataUsed, Run, send_left
+from pipelines.tracking.run import DataUsed, Run, new_key, send_left
 
 
 @pytest.fixture
@@ -124,6 +126,30 @@ def test_two_runs_share_an_experiment_and_artifacts_lie_in_the_workspace(store: 
     (tmp_path / "a.txt").write_text("a")
     runs[0].artifacts(tmp_path / "a.txt", "folder")
     assert [p.name for p in (store / "mlartifacts").rglob("a.txt")] == ["a.txt"]
+
+
+def test_two_runs_that_are_the_first_to_use_the_same_data_both_name_them(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = DataUsed("cuhk03", "0" * 32, "data/dataset", {}, "training")
+    begun: list[Run] = []
+    insert = Session.add_all
+
+    def after_another(session: Session, rows: Iterable[object]) -> None:
+        """The other run comes after this one's request has looked whether the dataset is there."""
+        rows = list(rows)
+        if not begun and any(isinstance(row, SqlDataset) for row in rows):
+            other = Run(new_key())
+            begun.append(other)
+            Run.start("exp", "other", {}, {}, "", data, key=other.key)
+        insert(session, rows)
+
+    Run.start("exp", "makes the experiment", {}, {})
+    monkeypatch.setattr(Session, "add_all", after_another)
+    run = Run.start("exp", "run", {}, {}, "", data)
+    for each in (run, begun[0]):
+        (used,) = stored(each).inputs.dataset_inputs
+        assert used.dataset.digest == "0" * 32
 
 
 def test_a_run_of_another_store_is_lost(store: Path) -> None:
