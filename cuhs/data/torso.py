@@ -5,7 +5,7 @@ Two steps, so that the first can be done while images are decoded: :func:`torso_
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -37,6 +37,9 @@ USUAL_CHROMA = 1.7
 
 # How many of the features are of the torso.
 _OF_TORSO = TORSO[0] * TORSO[1] * 3
+
+# Images that are measured at once.
+PIECE = 1024
 
 _QUANTILES = (5, 15, 30, 50, 70, 85, 95)
 
@@ -102,13 +105,22 @@ def exposures(features: np.ndarray, camids: Sequence[Hashable]) -> np.ndarray:
         features: (N, 1032) uint8 of :func:`torso_features`, the images of one source.
         camids: the camera of each.
     """
-    images = np.percentile(_crops(features), (5, 95), axis=1).transpose(1, 0, 2)
+    images = _in_pieces(lambda piece: np.percentile(_crops(piece), (5, 95), axis=1).transpose(1, 0, 2), features)
     return _of_cameras(images.reshape(len(images), -1), camids).reshape(images.shape)
 
 
 def _measures(features: np.ndarray, camids: Sequence[Hashable]) -> np.ndarray:
     """(N, 187) float64: the histogram, the quantiles and the texture of each image."""
-    references = _references(_lab(_crops(features)), camids)
+    return _in_pieces(_measured, features, _of_cameras(_in_pieces(_reference, features), camids))
+
+
+def _in_pieces(function: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
+    """What a function of rows gives, without holding what it needs in between for all of them at once."""
+    pieces = range(0, len(arrays[0]), PIECE)
+    return np.concatenate([function(*(array[start : start + PIECE] for array in arrays)) for start in pieces])
+
+
+def _measured(features: np.ndarray, references: np.ndarray) -> np.ndarray:
     # (N, 18, 12, 3)
     lab = _lab(features[:, :_OF_TORSO].reshape(len(features), *TORSO, 3))
     dark, bright, a_grey, b_grey, chroma = references.T[:, :, None, None]
@@ -124,16 +136,17 @@ def _crops(features: np.ndarray) -> np.ndarray:
     return features[:, _OF_TORSO:].reshape(len(features), -1, 3)
 
 
-def _references(crops: np.ndarray, camids: Sequence[Hashable]) -> np.ndarray:
-    """(N, 5): what is dark and bright (L), grey (a, b) and usual in chroma to the camera of each image.
+def _reference(features: np.ndarray) -> np.ndarray:
+    """(N, 5): what is dark and bright (L), grey (a, b) and usual in chroma in each image.
 
     It is taken from all that the crops show, and not from torsos alone: where everyone wears white, a camera that
     made the torsos its measure would find nobody in white.
     """
+    crops = _lab(_crops(features))
     dark, bright = np.percentile(crops[..., 0], (5, 95), axis=1)
     grey = np.median(crops[..., 1:], axis=1)
     chroma = np.median(np.linalg.norm(crops[..., 1:] - grey[:, None], axis=-1), axis=1)
-    return _of_cameras(np.column_stack([dark, bright, grey, chroma]), camids)
+    return np.column_stack([dark, bright, grey, chroma])
 
 
 def _of_cameras(images: np.ndarray, camids: Sequence[Hashable]) -> np.ndarray:

@@ -75,13 +75,24 @@ def test_an_identity_is_the_mean_largest_and_smallest_of_its_cameras_whatever_th
 
 def test_a_camera_with_few_images_leans_towards_its_source() -> None:
     rng = np.random.default_rng(0)
-    grey = np.full((40, 4, 3), 50.0) + rng.normal(0, 1, (40, 4, 3))
-    grey[0] += 30
-    references = torso._references(grey, ["many"] * 39 + ["few"])
-    swapped = torso._references(grey, ["few"] + ["many"] * 39)
+    dark = rng.normal(50, 0.5, (40, 1))
+    dark[0] += 30
+    references = torso._of_cameras(dark, ["many"] * 39 + ["few"])
+    swapped = torso._of_cameras(dark, ["few"] + ["many"] * 39)
     assert references[-1, 0] == pytest.approx(references[0, 0], abs=1)
     # One image that is 30 brighter counts for one of eleven.
     assert swapped[0, 0] - swapped[-1, 0] == pytest.approx(30 / 11, abs=0.5)
+
+
+def test_more_images_than_are_measured_at_once_have_the_same_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = np.random.default_rng(0).integers(0, 256, (10, LENGTH), dtype=np.uint8)
+    pids, camids = [0, 0, 1, 2, 2, 3, 3, 4, 4, 4], [0, 1] * 5
+    people, whole = describe(features, pids, camids)
+    seen = exposures(features, camids)
+    monkeypatch.setattr(torso, "PIECE", 3)
+    assert describe(features, pids, camids)[0] == people
+    np.testing.assert_allclose(describe(features, pids, camids)[1], whole)
+    np.testing.assert_array_equal(exposures(features, camids), seen)
 
 
 def test_what_is_dark_and_bright_is_told_for_each_camera_and_one_with_few_images_leans_on_the_others() -> None:
