@@ -2,8 +2,8 @@
 
 RAW holds ``cuhk03/``, ``partial_reid/`` and ``annotations/`` with their labels and boxes. Cross-validated over
 CUHK03's labelled identities, for which networks are fine-tuned from ImageNet's weights of MobileNetV2, a process a
-core; and as it comes with the project on Partial-REID, which it was not fitted to;
-``--synth FOLDER`` adds FG-Synth. The last line is JSON. ``--fit`` fits it to all of CUHK03's labels anew.
+core; and as it comes with the project on Partial-REID, which it was not fitted to; ``--synth FOLDER`` adds FG-Synth.
+The last line is JSON. ``--fit`` fits it to all of CUHK03's labels anew.
 """
 
 import argparse
