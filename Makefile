@@ -22,7 +22,7 @@ env: .venv/synced ## build .venv from requirements.lock
 
 repro: env ## run the pipeline with params.yaml: data, localiser, network, evaluation
 	@$(IN_VENV) python -m dvc repro
-	@$(IN_VENV) python -m pipelines.summary
+	@$(IN_VENV) python -m pipelines.commands.summary
 
 test: lint ## lint, then run the tests
 	@$(IN_VENV) python -m pytest
@@ -49,10 +49,10 @@ tune: env ## search the parameters that params.yaml's tune section names
 
 ablations: env ## the paper's variants, one experiment each: SET="-S data=cuhk03 -S profile=mobile" goes with all
 	@set -e; for variant in $(VARIANTS); do $(IN_VENV) python -m dvc exp run -S variant=$$variant $(SET); done
-	@$(IN_VENV) python -m pipelines.leaderboard --metric all/mAP black/mAP white/mAP all/rank1
+	@$(IN_VENV) python -m pipelines.commands.leaderboard --metric all/mAP black/mAP white/mAP all/rank1
 
 leaderboard: env ## evaluated models by METRIC="all/mAP black/rank1", with intervals
-	@$(IN_VENV) python -m pipelines.leaderboard --metric $(METRIC)
+	@$(IN_VENV) python -m pipelines.commands.leaderboard --metric $(METRIC)
 
 audit: env ## known vulnerabilities of the locked packages, and secrets in tracked files
 	@$(IN_VENV) python -m pip_audit --strict --disable-pip -r requirements.lock
@@ -62,7 +62,7 @@ cluster-demo: env ## a Ray cluster, S3, PostgreSQL and MLflow on this machine, a
 	@$(IN_VENV) python -m infra.local.demo
 
 checkout: env ## code, parameters and data of a model: make checkout RUN=<MLflow run id>
-	@$(IN_VENV) python -m pipelines.checkout $(RUN)
+	@$(IN_VENV) python -m pipelines.commands.checkout $(RUN)
 
 lock: | .venv/bin/uv ## resolve requirements.lock anew after a change in pyproject.toml
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \

@@ -19,11 +19,11 @@ import psutil
 from PIL import Image
 from rich.console import Console
 
-from cuhs.data.build import build
-from cuhs.data.parallel import map_on_cores
-from cuhs.data.report import counts_table
-from cuhs.data.sources import SourceFiles
+from cuhs.build.build import build
+from cuhs.build.parallel import map_on_cores
+from cuhs.build.report.page import counts_table
 from cuhs.machine import usable_cpus
+from cuhs.raw.sources import SourceFiles
 
 TRAIN, QUERY, GALLERY = 12_936, 3_368, 13_115
 DISTRACTORS, JUNK = 2_798, 3_819

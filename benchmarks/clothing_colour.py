@@ -20,16 +20,16 @@ import torch
 from rich.progress import track
 
 from benchmarks.torso_training import Task, trained
-from cuhs.data import torso_network
-from cuhs.data.clothing import COLOURS
-from cuhs.data.clothing_colour import DOUBTFUL, FITTED, ColourModel, by_person, decide, fit, fitted, joined
-from cuhs.data.head_shoulder_boxes import normalise
-from cuhs.data.images import load
-from cuhs.data.parallel import map_on_cores
-from cuhs.data.records import Layout
-from cuhs.data.sources import SourceFiles, list_source, raw_bytes
-from cuhs.data.torso import describe, exposures, torso_features
-from cuhs.data.torso_network import TorsoNetwork, cut_out, levelled, probabilities
+from cuhs.build.colours import network as torso_network
+from cuhs.build.colours.linear_model import DOUBTFUL, FITTED, ColourModel, by_person, decide, fit, fitted, joined
+from cuhs.build.colours.measures import describe, exposures, torso_features
+from cuhs.build.colours.network import TorsoNetwork, cut_out, levelled, probabilities
+from cuhs.build.parallel import map_on_cores
+from cuhs.images import load
+from cuhs.raw.head_shoulder_boxes import normalise
+from cuhs.raw.labels import COLOURS
+from cuhs.raw.records import Layout
+from cuhs.raw.sources import SourceFiles, list_source, raw_bytes
 
 FOLDS = 5
 # Divisions into folds; one alone moves F1 by 0.01.
@@ -44,8 +44,8 @@ class Labelled:
     """Images of labelled people of one source.
 
     Attributes:
-        features: (N, 1032) uint8 of :func:`cuhs.data.torso.torso_features`.
-        cuts: (N, 72, 64, 3) uint8 of :func:`cuhs.data.torso_network.cut_out`.
+        features: (N, 1032) uint8 of :func:`cuhs.build.colours.measures.torso_features`.
+        cuts: (N, 72, 64, 3) uint8 of :func:`cuhs.build.colours.network.cut_out`.
         pids, camids: identity and camera of each image.
         worn: the colour of each identity.
     """
@@ -68,17 +68,17 @@ class Labelled:
 
     @cached_property
     def measures(self) -> tuple[list[int | str], np.ndarray]:
-        """The identities, and (I, D) of :func:`cuhs.data.torso.describe`."""
+        """The identities, and (I, D) of :func:`cuhs.build.colours.measures.describe`."""
         return describe(self.features, self.pids, self.camids)
 
     @cached_property
     def torsos(self) -> torch.Tensor:
-        """(N, 3, 72, 64) uint8 of :func:`cuhs.data.torso_network.levelled`."""
+        """(N, 3, 72, 64) uint8 of :func:`cuhs.build.colours.network.levelled`."""
         return levelled(self.cuts, exposures(self.features, self.camids))
 
     @cached_property
     def targets(self) -> torch.Tensor:
-        """(N,) positions in :data:`cuhs.data.clothing.COLOURS`."""
+        """(N,) positions in :data:`cuhs.raw.labels.COLOURS`."""
         return torch.tensor([COLOURS.index(colour) for colour in self.worn_by(self.pids)])
 
 
@@ -90,7 +90,7 @@ def main() -> None:
         default="imagenet",
         help="torchvision's of MobileNetV2 (`imagenet`: downloaded once), or a file of them",
     )
-    parser.add_argument("--synth", type=Path, help="a folder that `python -m pipelines.synthesize` wrote")
+    parser.add_argument("--synth", type=Path, help="a folder that `python -m pipelines.stages.synthesize` wrote")
     parser.add_argument(
         "--fit", action="store_true", help="fit to all of CUHK03's labels, and write both fitted files"
     )
@@ -136,7 +136,7 @@ class Said:
 
     @property
     def joined(self) -> np.ndarray:
-        """(I, 3) of :func:`cuhs.data.clothing_colour.joined`."""
+        """(I, 3) of :func:`cuhs.build.colours.linear_model.joined`."""
         return joined(self.measured, self.seen)
 
 

@@ -1,4 +1,4 @@
-"""How the torso network of :mod:`cuhs.data.torso_network` is fine-tuned."""
+"""How the torso network of :mod:`cuhs.build.colours.network` is fine-tuned."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cuhs.data.torso_network import HEIGHT, MARGIN, WIDTH, TorsoNetwork, inputs, one_thread
+from cuhs.build.colours.network import HEIGHT, MARGIN, WIDTH, TorsoNetwork, inputs, one_thread
 from cuhs.network.backbone import backbone
 
 EPOCHS, BATCH = 6, 64
@@ -24,8 +24,8 @@ class Task:
     Attributes:
         weights: of the MobileNetV2 it begins with, as :func:`cuhs.network.backbone.backbone` takes them.
         seed: of all that is drawn.
-        torsos: (N, 3, 72, 64) uint8 of :func:`cuhs.data.torso_network.levelled`.
-        labels: (N,) positions in :data:`cuhs.data.clothing.COLOURS`.
+        torsos: (N, 3, 72, 64) uint8 of :func:`cuhs.build.colours.network.levelled`.
+        labels: (N,) positions in :data:`cuhs.raw.labels.COLOURS`.
     """
 
     weights: str

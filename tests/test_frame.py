@@ -17,7 +17,7 @@ from dvc.utils.hydra import compose_and_dump
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from pipelines.params import Params, parse
+from pipelines.base.params import Params, parse
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "pipelines/conf"
@@ -231,7 +231,7 @@ def test_make_repro_brings_the_environment_then_runs_the_pipeline_then_shows_the
     (project / ".venv/bin/uv").unlink()
     done = make(project, "-n", "repro")
     assert done.returncode == 0, done.stderr
-    steps = ["-m venv", "pip install", "uv pip sync", "python -m dvc repro", "python -m pipelines.summary"]
+    steps = ["-m venv", "pip install", "uv pip sync", "python -m dvc repro", "python -m pipelines.commands.summary"]
     places = [done.stdout.index(step) for step in steps]
     assert places == sorted(places)
 

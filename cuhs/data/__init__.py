@@ -1,1 +1,1 @@
-"""From raw folders to training batches."""
+"""From shards to training batches."""

@@ -38,7 +38,7 @@ class PersonImages(Dataset[tuple[Tensor, int, Tensor]]):
         height, width: what images are resized to.
         augmentation: applied to items asked for by a :class:`~cuhs.data.sampler.Draw`; none: the image as it is.
         pids, camids, colours, sources, paths: (N,) arrays of str.
-        box_origins: (N,) array of :data:`cuhs.data.head_shoulder_boxes.ORIGINS`, or None.
+        box_origins: (N,) array of :data:`cuhs.raw.head_shoulder_boxes.ORIGINS`, or None.
         labels: (N,) int64, identities numbered by their sorted names.
         boxes: (N, 4) float32, NaN where there is none.
         groups: N lists of group names.

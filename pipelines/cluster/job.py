@@ -1,4 +1,4 @@
-"""The other end of :mod:`pipelines.submit`: what a Ray job runs, on the cluster.
+"""The other end of :mod:`pipelines.cluster.submit`: what a Ray job runs, on the cluster.
 
 ``python -m pipelines.cluster.job NAME ORDER`` fetches the inputs that the order names, runs the stage, and stores
 what it made.
@@ -13,12 +13,12 @@ from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 
-from pipelines import cli
+from pipelines.base import cli
+from pipelines.base.versions import COMMIT, DIRTY
 from pipelines.storage import places
 from pipelines.storage.object_store import VARIABLE, ObjectStore
 from pipelines.storage.trees import files_of
 from pipelines.tracking.run import OUTBOX
-from pipelines.versions import COMMIT, DIRTY
 
 RESULTS = "outputs.json"
 

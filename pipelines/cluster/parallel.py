@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from cuhs.data.parallel import AHEAD, Mapper, map_on_cores
-from pipelines import cli
+from cuhs.build.parallel import AHEAD, Mapper, map_on_cores
+from pipelines.base import cli
 from pipelines.cluster.resources import start_ray
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ def mapper() -> Mapper:
 
 
 def map_on_cluster(function: Callable[[T], R], tasks: Sequence[T], /) -> Iterator[R]:
-    """A :class:`~cuhs.data.parallel.Mapper` over the CPUs of a Ray cluster.
+    """A :class:`~cuhs.build.parallel.Mapper` over the CPUs of a Ray cluster.
 
     Files that tasks name have to lie at the same place on every node. A task whose worker or node is lost is
     repeated; an exception of ``function`` is not.

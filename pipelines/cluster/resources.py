@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from cuhs.errors import CuhsError
-from pipelines.params import Compute
+from pipelines.base.params import Compute
 
 
 def start_ray() -> None:

@@ -11,7 +11,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from cuhs.errors import CuhsError
-from pipelines import compare
+from pipelines.evaluation import comparison as compare
 from pipelines.tracking.mlflow_store import connect, does_not_answer
 
 CHAMPION = "champion"

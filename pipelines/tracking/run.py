@@ -17,9 +17,9 @@ from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
 
 from cuhs.errors import CuhsError
+from pipelines.base.versions import git_commit
 from pipelines.tracking.mlflow_store import KEY, StoredRun, line
 from pipelines.tracking.outbox import Entry, Outbox
-from pipelines.versions import git_commit
 
 OUTBOX = Path("runs/outbox")
 # Answers that will be the same tomorrow.

@@ -13,9 +13,9 @@ import torch
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from cuhs.data.augment import decode, normalise
-from cuhs.data.images import BadImage
-from cuhs.data.images import load as checked
 from cuhs.export import load
+from cuhs.images import BadImage
+from cuhs.images import load as checked
 
 BATCH = 32
 

@@ -4,11 +4,11 @@ import logging
 
 from cuhs.data.shards import read_summary
 from cuhs.network.config import GlobalStream, InstanceStream, PartStream
-from pipelines.params import Params
+from pipelines.base.params import Params
+from pipelines.base.versions import DATASET, data_digest
 from pipelines.storage.places import apart
 from pipelines.tracking.run import DataUsed, Run, new_key, send_left
 from pipelines.training.ray_training import RUNS
-from pipelines.versions import DATASET, data_digest
 
 # Tag: the run directory's name.
 TRAINING = "cuhs.training"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from pipelines.console import console
+from pipelines.base.console import console
 
 if TYPE_CHECKING:
     from pipelines.tracking.run import Run

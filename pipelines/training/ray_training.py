@@ -24,8 +24,8 @@ from torch import nn
 from cuhs.errors import CuhsError
 from cuhs.machine import usable_cpus
 from cuhs.training.epoch import OnStep, Part
+from pipelines.base.params import Params, with_values
 from pipelines.cluster.resources import resources, scaling, start_ray
-from pipelines.params import Params, with_values
 from pipelines.storage.checkpoint_store import checkpoint_store
 from pipelines.storage.places import located, place
 from pipelines.training.machine_metrics import Gauges, MachineMetrics

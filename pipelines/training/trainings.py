@@ -21,8 +21,8 @@ from cuhs.training.epoch import OnStep, Part
 from cuhs.training.hsl import mean_iou, split_boxed, train_hsl_epoch
 from cuhs.training.reid import Classified, train_epoch
 from cuhs.training.schedule import adam
-from pipelines.extraction import extract
-from pipelines.params import Params
+from pipelines.base.params import Params
+from pipelines.evaluation.extraction import extract
 
 VALIDATION = "validation/mAP"
 

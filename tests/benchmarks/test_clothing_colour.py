@@ -7,8 +7,8 @@ import torch
 from benchmarks import clothing_colour
 from benchmarks.clothing_colour import FOLDS, Fold, Labelled, fold_says, folds, together
 from benchmarks.torso_training import Task
-from cuhs.data.clothing import COLOURS
-from cuhs.data.torso_network import HEIGHT, WIDTH, TorsoNetwork, fitted
+from cuhs.build.colours.network import HEIGHT, WIDTH, TorsoNetwork, fitted
+from cuhs.raw.labels import COLOURS
 
 WORN = {pid: COLOURS[pid % 3] for pid in range(30)}
 SHADES = {"black": 20, "white": 220, "other": 110}

@@ -7,8 +7,8 @@ import torch
 from torchvision.models import mobilenet_v2
 
 from benchmarks.torso_training import Task, trained, varied
-from cuhs.data.clothing import COLOURS
-from cuhs.data.torso_network import HEIGHT, WIDTH, fitted, probabilities
+from cuhs.build.colours.network import HEIGHT, WIDTH, fitted, probabilities
+from cuhs.raw.labels import COLOURS
 
 
 def test_variations_keep_the_size_and_follow_the_seed() -> None:

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from cuhs.training.epoch import OnStep, Part
-from pipelines import params
-from pipelines.params import Params
+from pipelines.base import params
+from pipelines.base.params import Params
 from pipelines.tracking.run import Run, send_left
 from pipelines.training import ray_training
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from cuhs.training.epoch import OnStep, Part
-from pipelines import cli, params
-from pipelines.params import Params
+from pipelines.base import cli, params
+from pipelines.base.params import Params
 from pipelines.training import ray_training
 from pipelines.training.trainings import ReIDRun
 from tests.system.stored_training import PARAMS, Untracked

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from cuhs.training.epoch import OnStep, Part
-from pipelines import cli, params
-from pipelines.params import Params
+from pipelines.base import cli, params
+from pipelines.base.params import Params
 from pipelines.training import ray_training
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"

@@ -14,7 +14,7 @@ import torch
 
 from cuhs.training.epoch import Part
 from infra.local.seaweed import Seaweed
-from pipelines import params
+from pipelines.base import params
 from pipelines.storage.checkpoint_store import StoredCheckpoints
 from pipelines.storage.object_store import ObjectStore
 from tests.system.project import ROOT, Felt, descendants, inherited, kill_tree, wait_for

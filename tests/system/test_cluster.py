@@ -20,15 +20,15 @@ from ray.job_submission import JobStatus
 from infra.local.mlflow_server import MlflowServer
 from infra.local.ray_cluster import RayCluster
 from infra.local.seaweed import Seaweed
+from pipelines.cluster.submit import Client
 from pipelines.storage.object_store import ObjectStore
-from pipelines.submit import Client
 from tests.system.project import Felt, Project, descendants, kill_tree, wait_for
 
 pytestmark = pytest.mark.system
 
 # Never to be seen anywhere but in the environment of processes.
 PLANTED = "planted-0aa3c6f1"
-TRAIN = ("python", "-m", "pipelines.train")
+TRAIN = ("python", "-m", "pipelines.stages.train")
 
 
 @pytest.fixture(scope="module")

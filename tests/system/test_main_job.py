@@ -92,7 +92,7 @@ def test_a_killed_worker_and_a_killed_stage_change_nothing_in_the_result(project
         workers[0].kill()
         wait_for(lambda: len(project.checkpoints()) >= 2, process)
         started = psutil.Process(process.pid).children(recursive=True)
-        descendants(process.pid, "pipelines.train")[-1].kill()
+        descendants(process.pid, "pipelines.stages.train")[-1].kill()
         process.communicate(timeout=60)
         assert process.returncode != 0
         # Ray's agents take minutes to miss their node; what trains has to end with the stage.

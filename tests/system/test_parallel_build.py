@@ -11,8 +11,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from cuhs.data.build import build
-from cuhs.data.sources import SourceFiles
+from cuhs.build.build import build
+from cuhs.raw.sources import SourceFiles
 from tests.system.project import ROOT, inherited
 
 pytestmark = pytest.mark.system
@@ -22,9 +22,9 @@ PEOPLE = 120
 BUILD = """
 import sys, time
 from pathlib import Path
-from cuhs.data import parallel
-from cuhs.data.build import build
-from cuhs.data.sources import SourceFiles
+from cuhs.build import parallel
+from cuhs.build.build import build
+from cuhs.raw.sources import SourceFiles
 
 if __name__ == "__main__":
     parallel.usable_cpus = lambda: 2
@@ -34,8 +34,8 @@ if __name__ == "__main__":
 ON_RAY = """
 import json, os, ray
 from pathlib import Path
-from cuhs.data.build import build
-from cuhs.data.sources import SourceFiles
+from cuhs.build.build import build
+from cuhs.raw.sources import SourceFiles
 from cuhs.errors import CuhsError
 from pipelines.cluster.parallel import map_on_cluster, map_on_cores, mapper
 

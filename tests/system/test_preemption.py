@@ -18,7 +18,7 @@ from ray.job_submission import JobStatus
 
 from cuhs.data.shards import write_shard
 from infra.local.ray_cluster import RayCluster
-from pipelines.submit import STOP_S, Client
+from pipelines.cluster.submit import STOP_S, Client
 from tests.conftest import row
 from tests.system.noticed_training import EPOCHS, NAME, SLOW, STEPS_FILE
 from tests.system.project import ROOT, Felt, descendants, inherited, kill_tree, wait_for

@@ -58,7 +58,7 @@ def test_a_run_brings_back_the_parameters_and_data_that_it_had(pushed: Project, 
     changed = other.folder / "params.yaml"
     changed.write_text(changed.read_text().replace("eta_1: 1.0", "eta_1: 3.0"))
     other.run("git", "commit", "-qam", "another idea")
-    out = other.run("python", "-m", "pipelines.checkout", run)
+    out = other.run("python", "-m", "pipelines.commands.checkout", run)
     assert "go on with: dvc repro" in out and "DVC does not have" not in out, out
     assert yaml.safe_load(changed.read_text()) == wanted
     assert (other.folder / "data/dataset/dataset.json").is_file()
@@ -72,7 +72,9 @@ def test_a_run_brings_back_the_parameters_and_data_that_it_had(pushed: Project, 
 def test_the_champion_is_a_name_for_its_run(pushed: Project, tmp_path: Path) -> None:
     name = pushed.json("reports/registration.json")["model"]
     other = clone(pushed, tmp_path / "clone")
-    assert "are those of models:/" in other.run("python", "-m", "pipelines.checkout", f"models:/{name}@champion")
+    assert "are those of models:/" in other.run(
+        "python", "-m", "pipelines.commands.checkout", f"models:/{name}@champion"
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_the_champion_is_a_name_for_its_run(pushed: Project, tmp_path: Path) -> 
 )
 def test_what_mlflow_does_not_know_is_one_line(pushed: Project, tmp_path: Path, name: str, message: str) -> None:
     other = clone(pushed, tmp_path / "clone")
-    process = other.start("python", "-m", "pipelines.checkout", name)
+    process = other.start("python", "-m", "pipelines.commands.checkout", name)
     out, _ = process.communicate(timeout=300)
     assert process.returncode == 2 and message in out and "Traceback" not in out
 
@@ -89,7 +91,7 @@ def test_what_mlflow_does_not_know_is_one_line(pushed: Project, tmp_path: Path, 
 def test_local_changes_are_never_overwritten(pushed: Project, tmp_path: Path) -> None:
     other = clone(pushed, tmp_path / "clone")
     (other.folder / "README.md").write_text("mine")
-    process = other.start("python", "-m", "pipelines.checkout", pushed.json("models/run.json")["run_id"])
+    process = other.start("python", "-m", "pipelines.commands.checkout", pushed.json("models/run.json")["run_id"])
     out, _ = process.communicate(timeout=300)
     assert process.returncode == 2 and "README.md: changed and not committed" in out
     assert (other.folder / "README.md").read_text() == "mine"

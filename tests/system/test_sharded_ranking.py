@@ -11,7 +11,7 @@ import ray
 
 from cuhs.errors import CuhsError
 from cuhs.evaluation.ranking import rank
-from pipelines.sharded_ranking import rank_files
+from pipelines.evaluation.sharded_ranking import rank_files
 from tests.evaluation.problems import assert_same, whole_number_problem
 
 pytestmark = pytest.mark.system

@@ -30,7 +30,7 @@ def test_two_trainings_at_once_are_two_runs_of_one_experiment(
         stages[seed] = project.twin(tmp_path / str(seed))
         stages[seed].set(train={"seed": seed, "epochs": 2}, tracking={"experiment": "shared"}, variant=f"seed{seed}")
         stages[seed].env["MLFLOW_TRACKING_URI"] = server.url
-    processes = {seed: twin.start("python", "-m", "pipelines.train") for seed, twin in stages.items()}
+    processes = {seed: twin.start("python", "-m", "pipelines.stages.train") for seed, twin in stages.items()}
     try:
         for process in processes.values():
             out, _ = process.communicate(timeout=600)
@@ -62,7 +62,8 @@ def test_two_trainings_at_once_are_two_runs_of_one_experiment(
 GATED_REGISTER = """
 import os, time
 from pathlib import Path
-from pipelines import cli, register
+from pipelines.base import cli
+from pipelines.stages import register
 
 judge, own, other = register._judge, Path(os.environ["OWN"]), Path(os.environ["OTHER"])
 
@@ -111,7 +112,7 @@ def test_of_two_challengers_at_once_the_better_one_becomes_the_champion(
 ) -> None:
     folders = {"first": 0.0, "better": 0.2, "best": 0.4}
     first, better, best = (evaluated(project, tmp_path / name, server, by) for name, by in folders.items())
-    first.run("python", "-m", "pipelines.register")
+    first.run("python", "-m", "pipelines.stages.register")
     gates = tmp_path / "better-judged", tmp_path / "best-judged"
     processes = []
     for twin, (own, other) in zip((better, best), (gates, gates[::-1]), strict=True):

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
 from infra.local.mlflow_server import MlflowServer
-from pipelines import params
+from pipelines.base import params
 from pipelines.tracking import mlflow_store
 from pipelines.tracking.outbox import Outbox
 from pipelines.tracking.run import OUTBOX, Run

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cuhs.data.parallel import map_on_cores
+from cuhs.build.parallel import map_on_cores
 from pipelines.cluster.parallel import map_on_cluster, mapper
 
 

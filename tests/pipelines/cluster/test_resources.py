@@ -1,8 +1,8 @@
 import pytest
 
 from cuhs.errors import CuhsError
+from pipelines.base.params import Compute
 from pipelines.cluster.resources import concurrent, scaling
-from pipelines.params import Compute
 
 
 def compute(**changes: object) -> Compute:

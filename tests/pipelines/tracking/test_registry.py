@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from cuhs.errors import CuhsError
-from pipelines import params, register
+from pipelines.base import params
+from pipelines.stages import register
 from pipelines.tracking import registry as registries
 from pipelines.tracking.registry import OVER, VALUE, Registry
 from pipelines.tracking.run import Run

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import params
+from pipelines.base import params
 from pipelines.tracking import stage_runs
 from pipelines.tracking.mlflow_store import StoredRun, connect
 from pipelines.training.ray_training import RUNS

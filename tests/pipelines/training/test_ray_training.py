@@ -5,7 +5,7 @@ import pytest
 from ray.exceptions import RayActorError
 from ray.train import ControllerError, WorkerGroupError
 
-from pipelines import params
+from pipelines.base import params
 from pipelines.training import ray_training
 from pipelines.training.ray_training import ControllerLost
 

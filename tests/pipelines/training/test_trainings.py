@@ -5,7 +5,7 @@ import pytest
 
 from cuhs.data.dataset import PersonImages
 from cuhs.errors import CuhsError
-from pipelines import params
+from pipelines.base import params
 from pipelines.training.trainings import boxed_split
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"

@@ -1,0 +1,1 @@
+"""From raw folders to a built dataset: Parquet shards, ``dataset.json`` and ``dataset.html``."""

@@ -1,0 +1,1 @@
+"""Head-shoulder boxes for people to whom no file gives one."""

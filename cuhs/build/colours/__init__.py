@@ -1,0 +1,1 @@
+"""Clothing colours for people without a label, from their pixels."""

@@ -1,0 +1,98 @@
+"""Clothing colours for identities without a label, from the pixels of their images."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cuhs.build.colours.linear_model import classify
+from cuhs.build.colours.measures import exposures, torso_features
+from cuhs.build.decode import BATCH, Key
+from cuhs.build.gather import Checked, Progress
+from cuhs.build.parallel import Mapper
+from cuhs.images import load
+from cuhs.raw.head_shoulder_boxes import Box
+from cuhs.raw.records import Sample
+from cuhs.raw.sources import SourceFiles, raw_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Torsos:
+    """Images of one source for one worker: paths, and the head-shoulder box of each where there is one."""
+
+    files: SourceFiles
+    images: list[tuple[str, Box | None]]
+
+
+def features(batch: Torsos) -> np.ndarray:
+    """(n, 1032) uint8 of :func:`cuhs.build.colours.measures.torso_features`."""
+    return np.stack([torso_features(load(raw_bytes(batch.files, path)).pixels, box) for path, box in batch.images])
+
+
+def network_probabilities(task: tuple[Torsos, np.ndarray]) -> np.ndarray:
+    """(n, 3) float32 of :func:`cuhs.build.colours.network.probabilities`, from images and their cameras' (n, 2, 3)
+    :func:`cuhs.build.colours.measures.exposures`."""
+    # Not at the top: torch takes seconds to import, and builds with labels need none of it.
+    from cuhs.build.colours.network import cut_out, fitted, levelled, one_thread, probabilities
+
+    batch, seen_by = task
+    cuts = np.stack([cut_out(load(raw_bytes(batch.files, path)).pixels, box) for path, box in batch.images])
+    # Most often there are as many workers as cores.
+    with one_thread():
+        return probabilities(fitted(), levelled(cuts, seen_by))
+
+
+def with_colours(
+    checked: Checked,
+    sources: Mapping[str, SourceFiles],
+    mapper: Mapper,
+    progress: Progress,
+) -> Checked:
+    """Give a colour to people without a label, in the sources that ask for it (``classify``).
+
+    A source's cameras are compared by all its images, labelled people's too; labels stay as they are.
+    """
+    found: dict[str, tuple[str, float]] = {}
+    for source, files in sources.items():
+        people = [s for s in checked.samples if s.source == source and s.is_person]
+        if not files.classify or all(sample.colour_origin for sample in people):
+            continue
+        found |= _colours(source, files, people, checked.boxes, mapper, progress)
+    return replace(checked, samples=[_coloured(sample, found) for sample in checked.samples])
+
+
+def _colours(
+    source: str,
+    files: SourceFiles,
+    people: Sequence[Sample],
+    boxes: Mapping[Key, Box],
+    mapper: Mapper,
+    progress: Progress,
+) -> Mapping[str, tuple[str, float]]:
+    """Look at all images twice: what is dark and bright to a camera is known after the first time."""
+    images = [(sample.raw.path, boxes.get((source, sample.raw.path))) for sample in people]
+    starts = range(0, len(images), BATCH)
+    batches = [Torsos(files, images[start : start + BATCH]) for start in starts]
+    pids, camids = [sample.pid for sample in people], [sample.camid for sample in people]
+    points = _gathered(mapper(features, batches), f"colours {source}", len(images), progress)
+    tasks = list(zip(batches, np.split(exposures(points, camids), starts[1:]), strict=True))
+    seen = _gathered(mapper(network_probabilities, tasks), f"torsos {source}", len(images), progress)
+    return classify(points, seen, pids, camids)
+
+
+def _gathered(parts: Iterator[np.ndarray], name: str, total: int, progress: Progress) -> np.ndarray:
+    """All rows of the parts; progress is told after each."""
+    found: list[np.ndarray] = []
+    done = 0
+    for part in parts:
+        found.append(part)
+        done += len(part)
+        progress(name, done, total)
+    return np.concatenate(found)
+
+
+def _coloured(sample: Sample, found: Mapping[str, tuple[str, float]]) -> Sample:
+    if sample.colour_origin or sample.pid not in found:
+        return sample
+    colour, sure = found[sample.pid]
+    return replace(sample, colour=colour, colour_origin="classifier", colour_confidence=round(sure, 3))

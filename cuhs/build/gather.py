@@ -1,0 +1,132 @@
+"""Inspecting every image of every source, and joining what names, annotations and pixels say of it."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from cuhs.build.decode import BATCH, Batch, Finding, Key, inspect
+from cuhs.build.parallel import Mapper
+from cuhs.build.scratch import Scratch
+from cuhs.build.unusual_boxes import implausible
+from cuhs.errors import CuhsError
+from cuhs.raw.head_shoulder_boxes import Box, normalise
+from cuhs.raw.records import RawImage, Sample
+from cuhs.raw.sources import Listed, SourceFiles
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What decoding every image showed.
+
+    Attributes:
+        samples: the usable images.
+        findings: of each of them.
+        boxes: head-shoulder boxes in [0, 1].
+        quarantine: ``source``, ``path`` and ``reason`` of each file that is not used.
+        dropped_boxes: ``source``, ``file`` and ``reason`` of each annotation that is not used.
+        origins: where each box comes from, one of :data:`cuhs.raw.head_shoulder_boxes.ORIGINS`.
+    """
+
+    samples: list[Sample]
+    findings: dict[Key, Finding]
+    boxes: dict[Key, Box]
+    quarantine: list[dict[str, str]]
+    dropped_boxes: list[dict[str, str]]
+    origins: dict[Key, str]
+
+
+def check(
+    sources: Mapping[str, SourceFiles],
+    listed: Mapping[str, Listed],
+    scratch: Scratch,
+    mapper: Mapper,
+    progress: Progress,
+) -> Checked:
+    """Inspect every image that the sources list.
+
+    Args:
+        sources: where they lie, as absolute paths.
+        listed: what their names and annotation files say.
+        scratch: what an earlier attempt knows, and where findings are written down as they come.
+        mapper: where images are decoded.
+        progress: called with ``check SOURCE``, images done, and images in all.
+
+    Raises:
+        CuhsError: no image is usable.
+    """
+    checked = Checked([], {}, {}, [], [], {})
+    for source, part in listed.items():
+        checked.quarantine.extend(
+            {"source": source, "path": path, "reason": "the name does not follow the layout"} for path in part.strays
+        )
+    for source, image, finding in _inspected(sources, listed, scratch, mapper, progress):
+        part, key = listed[source], (source, image.path)
+        if finding.fault:
+            checked.quarantine.append({"source": source, "path": image.path, "reason": finding.fault})
+            continue
+        colour = part.colours.get(image.pid)
+        checked.samples.append(Sample(source, image, colour or "other", "label" if colour else None))
+        checked.findings[key] = finding
+        if image.path in part.boxes.by_path:
+            box = normalise(part.boxes.by_path[image.path], finding.width, finding.height)
+            if box:
+                checked.boxes[key] = box
+                checked.origins[key] = part.boxes.origin(image.path)
+            else:
+                reason = f"outside the image of {finding.width}×{finding.height} pixels"
+                checked.dropped_boxes.append({"source": source, "file": image.path, "reason": reason})
+    for source, part in listed.items():
+        checked.dropped_boxes.extend(
+            {"source": source, "file": file, "reason": "names no image of the source"}
+            for file in part.boxes.unmatched
+        )
+    if not checked.samples:
+        first = checked.quarantine[0]
+        raise CuhsError(f"no usable image; the first bad one is {first['source']}/{first['path']}: {first['reason']}")
+    return checked
+
+
+def unusual_boxes(checked: Checked) -> list[dict[str, str]]:
+    """``source``, ``file`` and ``reason`` of boxes that are used but unlike their source's others.
+
+    Fixed boxes are left out: they are all the same.
+    """
+    by_source: dict[str, list[Key]] = defaultdict(list)
+    for key in sorted(checked.boxes):
+        if checked.origins[key] != "fixed":
+            by_source[key[0]].append(key)
+    return [
+        {"source": source, "file": keys[row][1], "reason": reason}
+        for source, keys in by_source.items()
+        for row, reason in implausible(np.array([checked.boxes[key] for key in keys])).items()
+    ]
+
+
+def _inspected(
+    sources: Mapping[str, SourceFiles],
+    listed: Mapping[str, Listed],
+    scratch: Scratch,
+    mapper: Mapper,
+    progress: Progress,
+) -> Iterator[tuple[str, RawImage, Finding]]:
+    """Every image with its finding, in order."""
+    parts = [
+        (source, part.images[start : start + BATCH])
+        for source, part in listed.items()
+        for start in range(0, len(part.images), BATCH)
+    ]
+    tasks = []
+    for source, images in parts:
+        paths = [image.path for image in images]
+        tasks.append(Batch(sources[source], paths, scratch.known(source, paths)))
+    done: Counter[str] = Counter()
+    for (source, images), findings in zip(parts, mapper(inspect, tasks), strict=True):
+        found = list(zip(images, findings, strict=True))
+        scratch.note(source, ((image.path, finding) for image, finding in found))
+        done[source] += len(images)
+        progress(f"check {source}", done[source], len(listed[source].images))
+        yield from ((source, image, finding) for image, finding in found)

@@ -1,0 +1,142 @@
+"""What an unfinished build has done already, so that the same command goes on from there.
+
+Beside the dataset ``OUT`` lies ``OUT.unfinished`` until the build succeeds:
+
+``CODE/checked.jsonl``  a line for each image that was decoded, by source and path. It counts for as long as the
+                        file's content is the same: each is read and its digest compared, but not decoded again.
+``CODE/detected.jsonl`` a line for each batch of images that the detector of key points has seen, by a hash of the
+                        detector and of the images' digests.
+``CODE/KEY.parquet``    the shards that are filled, each named by a hash of its rows and their files' digests.
+``dataset.html``        where the build was refused: the page that shows why.
+
+CODE is a hash of the code that looks at images and fills shards, so another version starts afresh.
+"""
+
+import hashlib
+import inspect
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+import PIL
+import pyarrow as pa
+
+from cuhs import images
+from cuhs.build import decode as inspection
+from cuhs.build import near_duplicates, packing
+from cuhs.build.decode import Finding
+from cuhs.data import shards
+from cuhs.raw.head_shoulder_boxes import Box
+
+FIELDS = [field.name for field in fields(Finding)]
+
+
+class Scratch:
+    """The folder of an unfinished build; a context manager that closes its journal."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._done = folder / _code_version()[:16]
+        self._done.mkdir(parents=True, exist_ok=True)
+        self._known: dict[str, dict[str, Finding]] = {}
+        for source, path, finding in _entries(self._done / "checked.jsonl"):
+            self._known.setdefault(source, {})[path] = Finding(**finding)
+        self._detected: dict[str, list[Box | None]] = dict(_entries(self._done / "detected.jsonl"))
+        self._findings = _journal(self._done / "checked.jsonl")
+        self._boxes = _journal(self._done / "detected.jsonl")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        self._findings.close()
+        self._boxes.close()
+
+    def known(self, source: str, paths: Iterable[str]) -> dict[str, Finding]:
+        """Earlier findings of images of a source, by path."""
+        known = self._known.get(source, {})
+        return {path: known[path] for path in paths if path in known}
+
+    def note(self, source: str, found: Iterable[tuple[str, Finding]]) -> None:
+        """Write findings down."""
+        known = self._known.get(source, {})
+        for path, finding in found:
+            if known.get(path) != finding:
+                values = {name: getattr(finding, name) for name in FIELDS}
+                self._findings.write(json.dumps([source, path, values]) + "\n")
+        self._findings.flush()
+
+    def detected(self, key: str) -> list[Box | None] | None:
+        """What the detector found in the images of a batch, or None if it has not seen them."""
+        return self._detected.get(key)
+
+    def note_detected(self, key: str, boxes: list[Box | None]) -> None:
+        """Write a batch's boxes down."""
+        self._boxes.write(json.dumps([key, boxes]) + "\n")
+        self._boxes.flush()
+
+    def shard(self, key: str) -> Path:
+        """Where the shard of this key lies, or will."""
+        return self._done / f"{key}.parquet"
+
+    def keep(self, key: str, content: bytes) -> None:
+        """Store a shard; it is there as a whole or not at all."""
+        unfinished = self.shard(key).with_suffix(".unfinished")
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(self.shard(key))
+
+    def sha256(self, key: str) -> str:
+        """Of a stored shard, in hexadecimal digits."""
+        with self.shard(key).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def arrange(self, keys: Mapping[str, str]) -> Path:
+        """Move shards to their places in a folder of their own, by file → key, and return it."""
+        finished = self.folder / "dataset"
+        shutil.rmtree(finished, ignore_errors=True)
+        for file, key in keys.items():
+            (finished / file).parent.mkdir(parents=True, exist_ok=True)
+            self.shard(key).rename(finished / file)
+        return finished
+
+    def discard(self) -> None:
+        """Delete everything."""
+        self._close()
+        shutil.rmtree(self.folder)
+
+
+def _entries(journal: Path) -> Iterator[Any]:
+    """What the lines of a journal say."""
+    for line in journal.read_text(encoding="utf-8").split("\n") if journal.exists() else ():
+        try:
+            yield json.loads(line)
+        except ValueError:  # empty, or half a line
+            continue
+
+
+def _journal(path: Path) -> TextIO:
+    """The file, to write more lines to."""
+    file = path.open("a", encoding="utf-8")
+    file.write("\n")  # a kill may have left half a line
+    return file
+
+
+def _code_version() -> str:
+    """Hash of what findings and shards depend on besides the files."""
+    digest = hashlib.sha256(f"{PIL.__version__} {pa.__version__}".encode())
+    for module in (images, inspection, near_duplicates, packing, shards):
+        digest.update(inspect.getsource(module).encode())
+    return digest.hexdigest()

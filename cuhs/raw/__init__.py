@@ -1,0 +1,1 @@
+"""What lies on disk: raw folders, their names, labels and annotation files."""

@@ -1,0 +1,76 @@
+"""A user's own list of who trains and who tests, and in which groups."""
+
+import csv
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cuhs.errors import CuhsError
+from cuhs.raw.labels import read_rows
+from cuhs.raw.records import written
+
+SIDES = ("train", "test")
+
+
+@dataclass(frozen=True)
+class IdentityList:
+    """Who trains and who tests; nobody else takes part.
+
+    Attributes:
+        sides: identity, such as ``market1501/0002`` → ``train`` or ``test``.
+        groups: identity → the groups it takes part in, sorted; empty where the file names no groups, which
+            leaves them to the protocol.
+    """
+
+    sides: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def read_identity_list(path: Path, known: Collection[str]) -> IdentityList:
+    """Read a file with the columns ``pid,split`` or ``pid,split,group``.
+
+    An identity of several groups has a row for each.
+
+    Args:
+        path: the CSV file. ``pid`` is as in the dataset, ``market1501/0002``, with or without leading zeros;
+            ``split`` is ``train`` or ``test``; ``group`` is a name of letters, digits, ``-`` and ``_``.
+        known: the identities of all sources.
+
+    Raises:
+        CuhsError: the file is missing or has other columns, an identity is unknown, comes twice, or is in
+            both splits, or a split or group is no such name. The message names file and row.
+    """
+    rows = read_rows(path, ("pid", "split"))
+    grouped = _has_groups(path)
+    if grouped:
+        rows = read_rows(path, ("pid", "split", "group"))
+    people = set(known)
+    listed = IdentityList()
+    seen: dict[tuple[str, str], int] = {}
+    for row, record in rows:
+        where = f"{path}, row {row}"
+        source, _, name = record["pid"].partition("/")
+        pid, side, group = f"{source}/{written(name)}", record["split"], record.get("group", "")
+        if pid not in people:
+            raise CuhsError(
+                f"{where}: no identity {record['pid']} in data.sources, whose identities look like "
+                f"{min(people, default='nothing')}; remove the row"
+            )
+        if side not in SIDES:
+            raise CuhsError(f"{where}: split {side!r} is not one of {', '.join(SIDES)}")
+        if grouped and (group == "all" or not re.fullmatch(r"[A-Za-z0-9_-]+", group)):
+            raise CuhsError(f"{where}: {group!r} is no name for a group; take letters, digits, - and _, but not all")
+        if listed.sides.setdefault(pid, side) != side:
+            raise CuhsError(f"{where}: identity {pid} is in train and in test; keep one of them")
+        if (pid, group) in seen:
+            raise CuhsError(f"{where}: identity {pid} is listed in row {seen[pid, group]} already; keep one of them")
+        seen[pid, group] = row
+        if grouped:
+            listed.groups[pid] = tuple(sorted({*listed.groups.get(pid, ()), group}))
+    return listed
+
+
+def _has_groups(path: Path) -> bool:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        return "group" in next(csv.reader(file))

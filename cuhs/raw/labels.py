@@ -1,0 +1,98 @@
+"""Clothing colour labels of identities."""
+
+import csv
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from cuhs.errors import CuhsError
+from cuhs.raw.records import written
+
+COLOURS = ("black", "white", "other")
+
+
+def read_colours(path: Path, known: Collection[int | str]) -> dict[int | str, str]:
+    """Read a label file with the columns ``pid,colour``: upper-body colour of each identity.
+
+    Args:
+        path: the CSV file. Numbers may have leading zeros.
+        known: the identities of the source.
+
+    Raises:
+        CuhsError: the file is missing or has other columns; a colour is not one of :data:`COLOURS`; an
+            identity comes twice, or is not in ``known``. The message names file and row.
+    """
+    by_name = {written(pid): pid for pid in known}
+    colours: dict[int | str, str] = {}
+    for row, record in read_rows(path, ("pid", "colour")):
+        pid = by_name.get(written(record["pid"]))
+        if record["colour"] not in COLOURS:
+            raise CuhsError(f"{path}, row {row}: colour {record['colour']!r} is not one of {', '.join(COLOURS)}")
+        if pid is None:
+            raise CuhsError(
+                f"{path}, row {row}: identity {record['pid']} has no image in the source, whose identities look "
+                f"like {min(by_name, default='nothing')}; remove the row"
+            )
+        if pid in colours:
+            raise CuhsError(f"{path}, row {row}: identity {record['pid']} has a label already; keep one row for it")
+        colours[pid] = record["colour"]
+    return colours
+
+
+def read_attributes(path: Path, variable: str, known: Collection[int | str]) -> dict[int | str, str]:
+    """Read the published attributes of Market-1501 or DukeMTMC-reID (Lin et al., Pattern Recognition 2019).
+
+    ``upblack`` and ``upwhite`` of an identity are 2 for yes; with neither it is ``other``. Identities that
+    have no image in the source are passed over.
+
+    Args:
+        path: ``market_attribute.mat`` or ``duke_attribute.mat``.
+        variable: ``market_attribute`` or ``duke_attribute``.
+        known: the identities of the source.
+
+    Raises:
+        CuhsError: the file is missing, unreadable or of another kind, or describes none of ``known``.
+    """
+    from cuhs.raw.layouts import matlab
+
+    content = matlab.load(path, "annotation file")
+    by_name = {written(pid): pid for pid in known}
+    colours: dict[int | str, str] = {}
+    try:
+        parts = content[variable][0, 0]
+        for part in (parts["train"][0, 0], parts["test"][0, 0]):
+            names = [written(str(np.ravel(name)[0])) for name in np.ravel(part["image_index"])]
+            black, white = (np.ravel(part[key]) == 2 for key in ("upblack", "upwhite"))
+            worn = np.where(black, "black", np.where(white, "white", "other")).tolist()
+            colours |= {by_name[name]: colour for name, colour in zip(names, worn, strict=True) if name in by_name}
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        raise CuhsError(f"{path}: not {variable}.mat as published ({error}); copy it again") from error
+    if not colours:
+        raise CuhsError(f"{path}: describes no identity of the source; is it the label file of another dataset?")
+    return colours
+
+
+def read_rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+    """Rows of a CSV file as (line number, values of ``columns`` without surrounding blanks).
+
+    Raises:
+        CuhsError: the file is missing, is not text, lacks a column, or a row lacks a value.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [column for column in columns if column not in (reader.fieldnames or ())]
+            if missing:
+                raise CuhsError(f"{path}: no column {', '.join(missing)}; the header must be {','.join(columns)}")
+            rows = []
+            for record in reader:
+                values = {column: (record[column] or "").strip() for column in columns}
+                if not all(values.values()):
+                    raise CuhsError(f"{path}, row {reader.line_num}: a value is missing; give {','.join(columns)}")
+                rows.append((reader.line_num, values))
+            return rows
+    except FileNotFoundError as error:
+        raise CuhsError(f"{path}: no such annotation file") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CuhsError(f"{path}: not a readable CSV file ({error})") from error

@@ -1,0 +1,38 @@
+"""The layout that Occluded-REID and Partial-REID share: a folder for each kind of body image.
+
+Neither has camera labels. Here whole-body images are camera 1, occluded and partial ones camera 2, and the
+published protocol holds for all identities: occluded and partial images query the whole-body gallery.
+"""
+
+import re
+from pathlib import Path
+
+from cuhs.raw.layouts.listing import entries, named_images, nothing_found, require_folders
+from cuhs.raw.records import RawImage
+
+WHOLE = "whole_body_images"
+
+NAME = re.compile(r"(\d+)_(\d+)")
+
+
+def read_bodies(root: Path, layout: str, query_folders: tuple[str, ...]) -> list[RawImage]:
+    """Images of the whole-body folder (gallery) and of ``query_folders`` (query), sorted by path.
+
+    Images lie in the folder itself or one level deeper, in a folder for each identity.
+
+    Raises:
+        CuhsError: ``root`` or one of the folders is missing, or no image has a name of this layout.
+    """
+    folders = (*query_folders, WHOLE)
+    require_folders(root, layout, folders)
+    images = []
+    for folder in folders:
+        for holder in (root / folder, *entries(root / folder)[0]):
+            for path, match in named_images(root, holder, NAME):
+                if folder == WHOLE:
+                    images.append(RawImage(path, int(match[1]), 1, "gallery"))
+                else:
+                    images.append(RawImage(path, int(match[1]), 2, "query"))
+    if not images:
+        raise nothing_found(root, layout, folders, "001_001.jpg")
+    return sorted(images)

@@ -1,0 +1,21 @@
+"""Market-1501 (Zheng et al., ICCV 2015) and the datasets released under its names."""
+
+import re
+from pathlib import Path
+
+from cuhs.raw.layouts.market_form import read_folders
+from cuhs.raw.records import RawImage
+
+# Identity, camera and sequence, frame, box; some copies carry the extension twice.
+NAME = re.compile(r"(-1|\d+)_c(\d+)s\d+_\d+_\d+(?:\.jpg)?")
+
+
+def read(root: Path) -> list[RawImage]:
+    """All images of the three folders with their published roles, sorted by path.
+
+    ``bounding_box_test`` also holds distractors (pid 0) and junk (pid -1).
+
+    Raises:
+        CuhsError: ``root`` or one of the folders is missing, or no image has a name of this layout.
+    """
+    return read_folders(root, "market1501", NAME, "0002_c1s1_000451_03.jpg")

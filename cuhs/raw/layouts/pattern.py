@@ -1,0 +1,95 @@
+"""Anybody's own images: a regular expression says what their paths mean."""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from cuhs.errors import CuhsError
+from cuhs.raw.layouts.listing import hint, image_tree, looks_like, require_root
+from cuhs.raw.layouts.market_form import FOLDERS
+from cuhs.raw.records import RawImage, Split, written
+
+GROUPS = ("pid", "camid", "split", "frame")
+
+ROLES: dict[str, Split] = {"train": "train", "query": "query", "gallery": "gallery", **FOLDERS}
+
+
+def read(root: Path, pattern: str) -> list[RawImage]:
+    r"""All images in ``root`` and below whose paths are as ``pattern`` has it, sorted by path.
+
+    The whole path relative to ``root``, with forward slashes and without extension, has to match, such as
+    ``(?P<split>train|query|gallery)/(?P<pid>\d+)_c(?P<camid>\d+)_(?P<frame>\d+)``. Its named groups mean:
+
+    * ``pid``, required: the identity, a number or any text. It is read as text, so 0 is somebody, too; numbers
+      are the same with and without leading zeros.
+    * ``camid``: the camera, likewise. Without this group nothing is known of cameras, and every image counts as
+      seen by a camera of its own: all other images of a person match a query, near-duplicates among them, as
+      in the datasets without camera labels (:mod:`cuhs.raw.layouts.bodies`).
+    * ``split``: ``train``, ``query`` or ``gallery``, or Market-1501's names of folders. Without this group
+      identities are drawn for training and testing.
+    * ``frame``: nothing is made of it.
+
+    Raises:
+        CuhsError: ``root`` is missing or holds no image; the pattern is no regular expression, lacks ``pid``,
+            names another group, or matches no path; a group stays empty in some paths, which leaves open what
+            they mean; a split has another name; or no query could have a match in another camera.
+    """
+    require_root(root, "the pattern layout takes the images in it and below")
+    paths = [path.relative_to(root) for path in image_tree(root)]
+    if not paths:
+        raise CuhsError(f"{root}: no image in it or below{hint(root, 'pattern')}")
+
+    def wrong(problem: str) -> CuhsError:
+        examples = ", ".join(repr(path.with_suffix("").as_posix()) for path in paths[:: -(-len(paths) // 3)])
+        return CuhsError(f"pattern {pattern!r} {problem}; {root} holds paths such as {examples}")
+
+    try:
+        compiled = re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise wrong(f"is no regular expression ({error})") from error
+    groups = compiled.groupindex.keys()
+    if "pid" not in groups:
+        raise wrong("has no group (?P<pid>…) for the identity")
+    if unknown := sorted(groups - set(GROUPS)):
+        raise wrong(f"has a group {unknown[0]}; the groups are {', '.join(GROUPS)}")
+    matches = [(path, compiled.fullmatch(path.with_suffix("").as_posix())) for path in paths]
+    found = [(path.as_posix(), match.groupdict()) for path, match in matches if match]
+    if not found:
+        guess = looks_like(root)
+        raise wrong("matches no path" + (f"; the folder looks like layout: {guess}" if guess else ""))
+    for group in groups:
+        empty = [path for path, meant in found if not meant[group]]
+        if empty:
+            raise wrong(f"leaves {group} open in {len(empty)} of {len(found)} paths, such as {empty[0]!r}")
+    if "split" in groups:
+        other = [(path, meant["split"]) for path, meant in found if meant["split"] not in ROLES]
+        if other:
+            raise wrong(f"reads {other[0][0]!r} as of split {other[0][1]!r}; the splits are {', '.join(ROLES)}")
+    images = [_image(path, meant) for path, meant in found]
+    if not _can_match(images):
+        raise wrong(
+            "gives no query a match in another camera; leave camid out where cameras are unknown"
+            if "camid" in groups
+            else "gives no query a second image of its identity"
+        )
+    return sorted(images)
+
+
+def _image(path: str, meant: dict[str, str]) -> RawImage:
+    camid, split = meant.get("camid"), meant.get("split")
+    return RawImage(
+        path,
+        written(meant["pid"]),
+        int(camid) if camid and camid.isdecimal() else camid,
+        ROLES[split] if split else None,
+    )
+
+
+def _can_match(images: list[RawImage]) -> bool:
+    """Whether nobody is to be found, or at least one query has an image in another camera."""
+    cameras: dict[int | str, set[int | str]] = defaultdict(set)
+    for image in images:
+        if image.split in (None, "gallery"):
+            cameras[image.pid].add(image.camera)
+    queries = [image for image in images if image.split in (None, "query")]
+    return not queries or any(cameras[query.pid] - {query.camera} for query in queries)

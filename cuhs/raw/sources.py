@@ -1,0 +1,188 @@
+"""A raw dataset on disk and what its file names and annotation files say."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cuhs.errors import CuhsError
+from cuhs.raw.head_shoulder_boxes import PixelBoxes, read_boxes
+from cuhs.raw.keypoints import read_coco_boxes, read_market_boxes
+from cuhs.raw.labels import read_attributes, read_colours
+from cuhs.raw.layouts import (
+    cuhk03,
+    cuhk03_mat,
+    dukemtmc,
+    market1501,
+    msmt17,
+    occluded_reid,
+    partial_reid,
+    pattern,
+)
+from cuhs.raw.layouts.listing import entries, image_tree
+from cuhs.raw.records import Layout, RawImage
+
+# The layouts whose identities have published attributes, and the variable that holds these.
+ATTRIBUTES: dict[Layout, str] = {"market1501": "market_attribute", "dukemtmc": "duke_attribute"}
+
+
+@dataclass(frozen=True)
+class SourceFiles:
+    """A raw dataset on disk.
+
+    Attributes:
+        layout: the reader to take.
+        folder: the publisher's folder.
+        images: which of CUHK03's boxes.
+        split: CUHK03's split file.
+        pattern: what the paths of layout ``pattern`` mean (:func:`cuhs.raw.layouts.pattern.read`).
+        clothing: CSV of ``pid,colour``, or ``market_attribute.mat`` as published; identities without a row
+            are ``other``.
+        boxes: CSV of ``file,x1,y1,x2,y2``; images without a row have no box.
+        keypoints: people's key points for the images without a box: a JSON file in COCO's form, or, for layout
+            ``market1501``, the folder with the published 14 points.
+        detector: weights of a detector of key points for the people that still have no box: ``coco`` or a file, see
+            :func:`cuhs.build.boxes.detector.keypoint_rcnn`.
+        fixed_box: give the upper part of the image to people who have no box then.
+        classify: find the colour of people without a label by :mod:`cuhs.build.colours.linear_model`; otherwise they
+            are ``other``.
+    """
+
+    layout: Layout
+    folder: Path
+    images: Literal["labeled", "detected"] = "labeled"
+    split: Path | None = None
+    pattern: str | None = None
+    clothing: Path | None = None
+    boxes: Path | None = None
+    keypoints: Path | None = None
+    detector: str | None = None
+    fixed_box: bool = False
+    classify: bool = False
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A source as its names and annotation files describe it, before any image is opened.
+
+    Attributes:
+        images: the images whose names follow the layout, sorted by path.
+        colours: identity → clothing colour, where labelled.
+        boxes: the head-shoulder boxes, annotated or from key points.
+        strays: images beside them whose names do not follow the layout, as printable text.
+    """
+
+    images: list[RawImage]
+    colours: dict[int | str, str]
+    boxes: PixelBoxes
+    strays: list[str]
+
+    @property
+    def unlabelled(self) -> int:
+        """Number of identities without a clothing label."""
+        return len({image.pid for image in self.images if image.is_person} - self.colours.keys())
+
+
+def list_source(source: str, files: SourceFiles) -> Listed:
+    """Read the names of a source's images, and its annotation files.
+
+    Raises:
+        CuhsError: the source's name cannot be part of a file name, a folder or file is missing or out of reach,
+            an annotation is wrong, or a key is given that is of another layout.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", source):
+        raise CuhsError(f"data.sources: {source!r} is no name for a source; take letters, digits, - and _")
+    try:
+        images = [image for image in _read_layout(source, files) if _printable(image.path) == image.path]
+        listed = {image.path for image in images}
+        strays = [_printable(path) for path in _beside(files, listed) if path not in listed]
+    except OSError as error:
+        raise CuhsError(f"{error.filename or files.folder}: cannot be listed ({error.strerror or error})") from error
+    known = {image.pid for image in images if image.is_person}
+    return Listed(
+        images,
+        _read_clothing(source, files.layout, files.clothing, known) if files.clothing else {},
+        _read_boxes(source, files, listed),
+        strays,
+    )
+
+
+def raw_bytes(files: SourceFiles, path: str) -> bytes:
+    """The bytes of an image file of a source; of an image in ``cuhk-03.mat``, those of a PNG of it.
+
+    May be called by several threads and processes at a time.
+
+    Args:
+        files: the source.
+        path: as :class:`cuhs.raw.records.RawImage` has it.
+
+    Raises:
+        OSError: the file or image is missing or cannot be read.
+    """
+    if files.layout == "cuhk03" and (mat := cuhk03.original(files.folder, files.images)):
+        return cuhk03_mat.image_bytes(mat, path)
+    return (files.folder / path).read_bytes()
+
+
+def _read_layout(source: str, files: SourceFiles) -> list[RawImage]:
+    if files.split and files.layout != "cuhk03":
+        raise CuhsError(f"data.sources.{source}.split: only the cuhk03 layout takes a split file; remove it")
+    if files.pattern and files.layout != "pattern":
+        raise CuhsError(f"data.sources.{source}.pattern: only the pattern layout takes a pattern; remove it")
+    match files.layout:
+        case "market1501":
+            return market1501.read(files.folder)
+        case "dukemtmc":
+            return dukemtmc.read(files.folder)
+        case "msmt17":
+            return msmt17.read(files.folder)
+        case "cuhk03":
+            return cuhk03.read(files.folder, files.images, files.split)
+        case "occluded_reid":
+            return occluded_reid.read(files.folder)
+        case "partial_reid":
+            return partial_reid.read(files.folder)
+        case "pattern":
+            if not files.pattern:
+                raise CuhsError(f"data.sources.{source}.pattern: missing; say what the paths mean")
+            return pattern.read(files.folder, files.pattern)
+
+
+def _beside(files: SourceFiles, listed: set[str]) -> list[str]:
+    """Image files in the folders that the layout reads, whatever their names."""
+    if files.layout == "pattern":
+        found = image_tree(files.folder)
+    else:
+        folders = sorted({(files.folder / path).parent for path in listed})
+        found = [path for folder in folders if folder.is_dir() for path in entries(folder)[1]]
+    return [path.relative_to(files.folder).as_posix() for path in found]
+
+
+def _read_boxes(source: str, files: SourceFiles, listed: set[str]) -> PixelBoxes:
+    boxes = read_boxes(files.boxes, listed) if files.boxes else PixelBoxes()
+    if files.keypoints is None:
+        return boxes
+    if files.keypoints.suffix.lower() == ".json":
+        return boxes.with_estimates(read_coco_boxes(files.keypoints, listed))
+    if files.layout != "market1501":
+        raise CuhsError(
+            f"data.sources.{source}.keypoints: 14 points are published for market1501 only; give a .json file in "
+            "COCO's person_keypoints form"
+        )
+    return boxes.with_estimates(read_market_boxes(files.keypoints, listed))
+
+
+def _read_clothing(source: str, layout: Layout, path: Path, known: set[int | str]) -> dict[int | str, str]:
+    if path.suffix.lower() != ".mat":
+        return read_colours(path, known)
+    if layout not in ATTRIBUTES:
+        raise CuhsError(
+            f"data.sources.{source}.clothing: attributes are published for {' and '.join(ATTRIBUTES)}, not for "
+            f"{layout}; give a CSV of pid,colour"
+        )
+    return read_attributes(path, ATTRIBUTES[layout], known)
+
+
+def _printable(path: str) -> str:
+    """A path that can be written as UTF-8, whatever bytes the file system holds."""
+    return path.encode("utf-8", "backslashreplace").decode()

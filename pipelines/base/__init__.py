@@ -1,0 +1,1 @@
+"""What all pipelines share: parameters, paths, versions, the console, exit codes."""

@@ -1,0 +1,251 @@
+"""``params.yaml`` as one typed, validated object.
+
+The file is composed by DVC from the config groups in ``pipelines/conf`` (``dvc exp run -S data=cuhk03``);
+this module is what every stage reads it with.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from cuhs.config import Config
+from cuhs.errors import CuhsError
+from cuhs.network.config import InstanceStream, NetworkConfig, PartStream
+from cuhs.raw.records import Layout
+from cuhs.training.config import HslTraining, ReIDTraining
+
+Positive = Annotated[int, Field(ge=1)]
+# Of the last feature map against the image, for every backbone.
+STRIDE = 16
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Synthesize(Config):
+    """FG-Synth, the dataset that needs no download."""
+
+    seed: int = 0
+    folder: Path = Path("data/fg_synth")
+    identities: Annotated[int, Field(ge=8)] = 150
+    images: Annotated[int, Field(ge=32)] = 1500
+
+
+class Source(Config):
+    """One raw dataset: its layout, where it lies, and the annotation files that come with it."""
+
+    layout: Layout
+    folder: Path
+    images: Literal["labeled", "detected"] = "labeled"
+    split: Path | None = None
+    pattern: str | None = None
+    clothing: Path | None = None
+    boxes: Path | None = None
+    keypoints: Path | None = Field(None, description="for images that `boxes` has no row of")
+    detector: str | None = Field(None, description="Keypoint R-CNN for people without a box: coco, or a weights file")
+    fixed_box: bool = Field(False, description="the upper third for people who have no box then")
+    classify: bool = Field(True, description="find the colour of people without a label; false: they are `other`")
+
+
+class GalleryShare(Config):
+    """People in other clothes who are in a group's gallery only, for each person who is asked for."""
+
+    black: Annotated[float, Field(ge=0)] = 1.0
+    white: Annotated[float, Field(ge=0)] = 0.12
+
+
+class Data(Config):
+    """What dataset is built from which raw folders; paths of sources are relative to ``raw``."""
+
+    name: str
+    raw: Path
+    protocol: Literal["benchmark", "fg_reid", "fg_reid_v2"] = "benchmark"
+    seed: int = 0
+    test_share: Share = 0.5
+    other_share: Share = 0.3
+    gallery_share: GalleryShare = GalleryShare()
+    identities: Path | None = None
+    allow: tuple[Literal["near_duplicates", "shared_identities", "no_match"], ...] = ()
+    sources: dict[str, Source] = Field(min_length=1)
+
+
+class Image(Config):
+    """Size that images are resized to, in pixels."""
+
+    height: Annotated[int, Field(ge=32)] = 384
+    width: Annotated[int, Field(ge=16)] = 128
+
+
+class Compute(Config):
+    """Ray Train's workers."""
+
+    workers: Positive = 1
+    min_workers: Positive | None = Field(None, description="go on with so many where nodes are lost; none: wait")
+    gpu: Literal["auto", "yes", "no"] = "auto"
+    loader_processes: Annotated[int, Field(ge=0)] = 0
+    cpus_per_worker: Annotated[int | None, Field(ge=1, description="at most; none: all it can get")] = None
+    max_failures: Annotated[int, Field(ge=-1)] = 2
+
+    @model_validator(mode="after")
+    def _least_and_most(self) -> "Compute":
+        if self.min_workers and self.min_workers > self.workers:
+            raise ValueError(f"compute.min_workers: {self.min_workers} is more than compute.workers, {self.workers}")
+        return self
+
+
+class Rerank(Config):
+    """k-reciprocal re-ranking, as its paper names its parameters."""
+
+    k1: Positive = 20
+    k2: Positive = 6
+    lambda_value: Share = 0.3
+
+
+class Evaluate(Config):
+    """Feature extraction and ranking."""
+
+    batch: Positive = 64
+    chunk_mb: Positive = 128
+    compare_with: str | None = Field(
+        None, description="id of an MLflow run, or a queries.csv, that the report sets beside"
+    )
+    rerank: Rerank | None = Field(None, description="also tell what re-ranking would give; none: do not")
+
+
+class Registry(Config):
+    """The MLflow registry."""
+
+    model: str = Field("cuhs", pattern=r"^[\w-]+$", description="name of the registered model")
+    metric: str = Field(
+        "all/mAP", pattern=r"^[^/]+/(mAP|rank[1-9]\d*)$", description="what a challenger has to be better in"
+    )
+    p: Annotated[float, Field(gt=0, lt=1, description="largest p-value of the paired test that is a proof")] = 0.05
+
+
+SPACES = ("choice", "uniform", "loguniform", "integers")
+
+
+class Tune(Config):
+    """Search of parameters, judged on held-out training identities."""
+
+    search: Literal["optuna", "grid"] = "optuna"
+    trials: Annotated[int, Field(ge=1, description="of an Optuna search; a grid tries every combination")] = 12
+    epochs: Annotated[int | None, Field(ge=1, description="of a trial; none: train.epochs")] = None
+    grace_epochs: Annotated[int | None, Field(ge=1, description="before ASHA may stop a trial; none: never")] = None
+    held_out: Annotated[float, Field(gt=0, lt=1, description="share of training identities to judge on")] = 0.25
+    group: str = Field("all", description="whose mAP is searched for")
+    seed: int = 0
+    space: dict[str, dict[Literal["choice", "uniform", "loguniform", "integers"], list[Any]]] = Field(
+        default_factory=dict, description="{key of this file: {choice: [...]} or {uniform: [low, high]} …}"
+    )
+
+    @model_validator(mode="after")
+    def _one_range_each(self) -> "Tune":
+        for key, space in self.space.items():
+            if len(space) != 1 or not next(iter(space.values())):
+                raise ValueError(f"space.{key}: give one of {', '.join(SPACES)} with its values")
+            kind, values = next(iter(space.items()))
+            if kind != "choice" and self.search == "grid":
+                raise ValueError(f"space.{key}: a grid needs `choice`, not `{kind}`")
+            if kind != "choice" and not (len(values) == 2 and values[0] < values[1]):
+                raise ValueError(f"space.{key}: `{kind}` needs [low, high], got {values}")
+        return self
+
+
+class Tracking(Config):
+    """MLflow."""
+
+    experiment: str = "cuhs"
+
+
+class Params(Config):
+    """All of ``params.yaml``."""
+
+    profile: str
+    variant: str
+    synthesize: Synthesize
+    data: Data
+    image: Image
+    network: NetworkConfig
+    pretrain_hsl: HslTraining
+    train: ReIDTraining
+    compute: Compute
+    evaluate: Evaluate
+    registry: Registry
+    tune: Tune
+    tracking: Tracking
+
+    @model_validator(mode="after")
+    def _maps_are_large_enough(self) -> "Params":
+        rows, columns = -(-self.image.height // STRIDE), -(-self.image.width // STRIDE)
+        for name, stream in self.network.streams.items():
+            if isinstance(stream, InstanceStream) and stream.branches == 2 and stream.top_k >= rows * columns:
+                raise ValueError(
+                    f"network.streams.{name}.top_k: {stream.top_k} hides the whole {rows}×{columns} feature map of "
+                    f"{self.image.height}×{self.image.width} images; choose at most {rows * columns - 1}"
+                )
+            if isinstance(stream, PartStream) and stream.region != "learned" and rows < 3:
+                raise ValueError(f"image.height: {self.image.height} gives no map of three rows; choose 33 or more")
+        return self
+
+
+def with_values(params: Params, values: Mapping[str, Any]) -> Params:
+    """The parameters with other values for some of their keys, such as ``train.eta_1``.
+
+    Raises:
+        CuhsError: there is no such key, or the value is impossible.
+    """
+    raw = params.model_dump(mode="json")
+    for key, value in values.items():
+        *sections, last = key.split(".")
+        place: Any = raw
+        for section in sections:
+            place = place.get(section) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or last not in place:
+            raise CuhsError(f"tune.space.{key}: params.yaml has no such key")
+        place[last] = value
+    return parse(raw, "tune.space")
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Read and validate the parameters.
+
+    Raises:
+        CuhsError: the file is missing, is not YAML, or has an unknown key or an impossible value;
+            the message names each key.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise CuhsError(f"{path}: missing; run from the project's root") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise CuhsError(f"{path}: cannot be read as text ({error})") from error
+    except yaml.YAMLError as error:
+        raise CuhsError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    return parse(raw, str(path))
+
+
+def parse(raw: object, origin: str = "params") -> Params:
+    """Validate parameters that are already read; ``origin`` names them in errors.
+
+    Raises:
+        CuhsError: an unknown key or an impossible value.
+    """
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            location = item["loc"]
+            if location[:2] == ("network", "streams"):
+                # Pydantic puts the stream's kind after its name; the file has no such key.
+                location = location[:3] + location[4:]
+            key = ".".join(str(part) for part in location)
+            hint = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+            got = "" if item["type"] in {"missing", "extra_forbidden", "value_error"} else f", got {item['input']!r}"
+            if key or item["type"] != "value_error":  # what concerns several sections names its keys itself
+                hint = f"{key or '(top level)'}: {hint}"
+            problems.append(hint + got)
+        raise CuhsError(f"{origin}: " + "; ".join(problems)) from error

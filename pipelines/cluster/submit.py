@@ -1,0 +1,304 @@
+"""A stage on a cluster: submitted as a Ray job, followed, and its outputs brought back.
+
+With ``RAY_ADDRESS=http://…`` (a Ray job server) a stage runs there. Its code travels with the job, its inputs and
+outputs through the object store (``CUHS_STORE``), its parameters in ``params.yaml``. Nothing else does: credentials
+are the cluster's own. The job's name follows from all that it gets, so that whoever submits the same follows the job
+that runs already, and a connection lost is taken up again.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import ray
+from ray.job_submission import JobInfo, JobStatus, JobSubmissionClient
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from cuhs.errors import CuhsError
+from pipelines.base import cli, params
+from pipelines.base.console import console
+from pipelines.base.params import Params
+from pipelines.base.versions import git_commit
+from pipelines.cluster import stages
+from pipelines.cluster.job import Order, forget_results, read_results
+from pipelines.storage.object_store import ObjectStore
+from pipelines.storage.transfer import OnProgress
+from pipelines.training.preemption import Terminated, on_sigterm
+
+# How long a cluster that does not answer is waited for.
+PATIENCE_S = 600.0
+POLL_S = 2.0
+TIMEOUT_S = 60.0
+# How long a job that is stopped may take to save a checkpoint; Ray would kill it after three seconds.
+STOP_S = 120
+CODE = ("cuhs", "pipelines", "dvc.yaml", "dvc.lock", "params.yaml")
+OVER = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
+
+log = logging.getLogger(__name__)
+# They tell of every package and connection.
+for talkative in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging"):
+    logging.getLogger(f"ray.{talkative}").setLevel(logging.WARNING)
+
+
+class Lost(Exception):
+    """The cluster does not know the job any more."""
+
+
+class Client(JobSubmissionClient):
+    """Ray's own, which does not wait for an answer for ever."""
+
+    def _do_request(self, *args: Any, **kwargs: Any) -> Any:
+        return super()._do_request(*args, **{"timeout": TIMEOUT_S, **kwargs})
+
+    def ray_version(self) -> str:
+        """Of the cluster; ``get_version`` tells that of the job API."""
+        return str(self._do_request("GET", "/api/version").json()["ray_version"])
+
+
+def main() -> None:
+    """Store the inputs of a stage, and print the command that submits it; ``dvc repro`` fetches what it made."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.cluster.submit", description=main.__doc__)
+    parser.add_argument("stage", choices=["pretrain_hsl", "train", "evaluate", "tune"])
+    stage = parser.parse_args().stage
+    order = _order(stage, params.load(), ObjectStore.from_environment())
+    with tempfile.TemporaryDirectory() as folder:
+        _copy_code(Path(folder))
+        name = f"{_base(order, Path(folder))}-1"
+    print(f"ray job submit --submission-id {name} --working-dir . -- {_entrypoint(name, order)}")
+
+
+def submit(stage: str) -> None:
+    """Run a stage on the cluster; its outputs lie here afterwards as if it had run here.
+
+    A job whose machines were lost is submitted again, at most ``compute.max_failures`` times; it goes on from its
+    last checkpoint.
+
+    Raises:
+        CuhsError: the cluster or a server that it needs is not there, the job failed or was stopped, or its outputs
+            could not be fetched.
+        KeyboardInterrupt: after the job was stopped.
+        Terminated: at SIGTERM; the job goes on.
+    """
+    p = params.load()
+    address = os.environ["RAY_ADDRESS"]
+    store, client = ObjectStore.from_environment(), _connect(address)
+    order = _order(stage, p, store)
+    for _ in range(p.compute.max_failures + 1):
+        name = _follow(client, store, order, p)
+        if name:
+            _fetch(store, name)
+            return
+        log.warning("%s: its machines were lost; it is submitted again and goes on from its last checkpoint", stage)
+    raise CuhsError(
+        f"{stage}: the cluster lost it {p.compute.max_failures + 1} times; the same command goes on from its last "
+        "checkpoint"
+    )
+
+
+def _connect(address: str) -> Client:
+    try:
+        client = Client(address)
+        version = client.ray_version()
+    except Exception as error:  # of requests, of Ray, of a server that is something else
+        raise CuhsError(
+            f"RAY_ADDRESS: {address} does not answer ({_line(error)}); start the cluster or unset it"
+        ) from error
+    if version != ray.__version__:
+        raise CuhsError(f"RAY_ADDRESS: {address} runs Ray {version}, this is Ray {ray.__version__}; use one version")
+    return client
+
+
+def _order(stage: str, p: Params, store: ObjectStore) -> Order:
+    needed = stages.read(stage)
+    tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not tracking.startswith(("http://", "https://")):
+        raise CuhsError(
+            "MLFLOW_TRACKING_URI: a job on a cluster cannot write into a file here; name an MLflow server (http://…)"
+        )
+    if urlsplit(tracking).password:
+        raise CuhsError(
+            "MLFLOW_TRACKING_URI: the password in it would be seen in Ray's dashboard; set MLFLOW_TRACKING_PASSWORD "
+            "here and on the cluster instead"
+        )
+    files = [*needed.inputs, *_named(p)]
+    with _transfer(f"{stage}: inputs") as moved:
+        inputs = {str(path): store.push(path, moved) for path in files if path.exists()}
+    commit, dirty = git_commit()
+    return Order(stage, inputs, tuple(map(str, needed.outputs)), store.url, tracking, commit, dirty)
+
+
+def _named(p: Params) -> list[Path]:
+    """Files that parameters name."""
+    found = []
+    for key, value in (("network.weights", p.network.weights), ("evaluate.compare_with", p.evaluate.compare_with)):
+        if value and (path := Path(value)).is_file():
+            if path.is_absolute() or ".." in path.parts:
+                raise CuhsError(f"{key}: {value} lies outside of the project and cannot travel; put it into data/")
+            found.append(path)
+    return found
+
+
+def _follow(client: Client, store: ObjectStore, order: Order, p: Params) -> str | None:
+    """Submit or find the job, and show what it prints until it is over.
+
+    Returns:
+        Its name where it succeeded, none where its machines were lost.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        _copy_code(Path(folder))
+        name = _start(client, store, order, Path(folder), p)
+    console.print(f"{order.stage} runs as {name} on {os.environ['RAY_ADDRESS']}", highlight=False)
+
+    def leave() -> None:
+        raise Terminated(f"stopped following {name} by SIGTERM; it goes on, and the same command follows it again")
+
+    try:
+        with on_sigterm(leave):
+            info = _wait(client, name)
+    except Lost:
+        return None
+    except KeyboardInterrupt:
+        console.print(f"stopping {name}", highlight=False)
+        with suppress(Exception):
+            client.stop_job(name)
+            deadline = time.monotonic() + STOP_S + TIMEOUT_S
+            while client.get_job_status(name) not in OVER and time.monotonic() < deadline:
+                time.sleep(POLL_S)
+        raise
+    if info.status is JobStatus.SUCCEEDED:
+        return name
+    if info.status is JobStatus.FAILED and info.driver_exit_code in (None, -9, 137, 143):
+        return None
+    # What it said itself stands above.
+    what = "was stopped" if info.status is JobStatus.STOPPED else f"failed (exit code {info.driver_exit_code})"
+    raise CuhsError(f"{name} {what}; the same command submits it again, and it goes on where it was")
+
+
+def _start(client: Client, store: ObjectStore, order: Order, code: Path, p: Params) -> str:
+    """The name of the job for this order that runs, or is over and was not fetched; or of a new one."""
+    base = _base(order, code)
+    known = {str(job.submission_id): job for job in client.list_jobs()}
+    known = {name: job for name, job in sorted(known.items()) if name.startswith(base)}
+    for name, job in known.items():
+        if job.status not in OVER or (job.status is JobStatus.SUCCEEDED and read_results(store, name)):
+            console.print(f"found {name}, {job.status.lower()}", highlight=False)
+            return name
+    name = f"{base}-{len(known) + 1}"
+    try:
+        client.submit_job(
+            entrypoint=_entrypoint(name, order),
+            submission_id=name,
+            runtime_env={"working_dir": str(code), "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)}},
+            entrypoint_num_gpus=1 if order.stage == "evaluate" and p.compute.gpu == "yes" else None,
+        )
+    except Exception as error:
+        if name in {job.submission_id for job in client.list_jobs()}:  # somebody else was faster
+            return name
+        raise CuhsError(f"RAY_ADDRESS: the cluster does not take the job ({_line(error)})") from error
+    return name
+
+
+def _wait(client: Client, name: str) -> JobInfo:
+    """Print the job's log until it is over.
+
+    Raises:
+        Lost: the cluster has started anew and does not know the job.
+        CuhsError: it did not answer for :data:`PATIENCE_S`.
+    """
+    printed, silent_since = 0, None
+    while True:
+        try:
+            printed = asyncio.run(_tail(client, name, printed))
+            info = client.get_job_info(name)
+            silent_since = None
+            if info.status in OVER:
+                _show(client.get_job_logs(name)[printed:])
+                return info
+        except Exception as error:  # of aiohttp, requests and Ray
+            if "does not exist" in str(error) or "404" in str(error):
+                raise Lost from error
+            now = time.monotonic()
+            if silent_since is None:
+                silent_since = now
+                console.print(f"the connection is lost ({_line(error)}); trying again", highlight=False)
+            elif now - silent_since > PATIENCE_S:
+                raise CuhsError(
+                    f"RAY_ADDRESS: no answer for {PATIENCE_S / 60:.0f} minutes; {name} may still run, and the same "
+                    "command follows it again"
+                ) from error
+        time.sleep(POLL_S)
+
+
+async def _tail(client: Client, name: str, printed: int) -> int:
+    """Print what is new until the job is over or the connection ends; how many characters are printed now."""
+    seen = 0
+    async for text in client.tail_job_logs(name):
+        _show(text[max(0, printed - seen) :])
+        seen += len(text)
+        printed = max(printed, seen)
+    return printed
+
+
+def _show(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def _fetch(store: ObjectStore, name: str) -> None:
+    made = read_results(store, name)
+    if made is None:
+        raise CuhsError(
+            f"{name}: succeeded, but its outputs are not in {store.url}; set CUHS_STORE alike on the cluster"
+        )
+    for path, digest in sorted(made.items()):
+        with _transfer(path) as moved:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            store.pull(digest, Path(path), moved)
+    forget_results(store, name)
+
+
+@contextmanager
+def _transfer(label: str) -> Iterator[OnProgress]:
+    """A bar of bytes."""
+    with Progress(
+        TextColumn(label), BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=console, transient=True
+    ) as bars:
+        task = bars.add_task(label, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def _base(order: Order, code: Path) -> str:
+    return f"cuhs-{order.stage}-{order.digest(code)[:16]}"
+
+
+def _entrypoint(name: str, order: Order) -> str:
+    return f"python -m pipelines.cluster.job {name} {shlex.quote(order.to_json())}"
+
+
+def _copy_code(folder: Path) -> None:
+    """The code and the parameters, without data."""
+    for item in CODE:
+        source = Path(item)
+        if source.is_dir():
+            shutil.copytree(source, folder / item, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.is_file():
+            shutil.copy(source, folder / item)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+if __name__ == "__main__":
+    cli.run(main)

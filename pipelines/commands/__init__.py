@@ -1,0 +1,1 @@
+"""What a person types besides the stages: the commands of ``cuhs``."""

@@ -1,0 +1,1 @@
+"""Evaluations: features, files of features, comparisons, the report."""

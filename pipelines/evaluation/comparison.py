@@ -1,0 +1,88 @@
+"""``python -m pipelines.evaluation.comparison A B``: is model A better than model B on the same queries?
+
+A and B are ``queries.csv`` files of two evaluations, or ids of the MLflow runs that hold them.
+"""
+
+import argparse
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from mlflow.exceptions import MlflowException
+from rich.table import Table
+
+from cuhs.errors import CuhsError
+from cuhs.evaluation.bootstrap import Difference, paired
+from pipelines.base import cli
+from pipelines.base.console import console
+from pipelines.tracking.mlflow_store import connect
+
+Queries = dict[str, dict[str, tuple[str, float]]]
+
+
+def main() -> None:
+    """Print the difference of each group in a measure, with its 95 % interval and p-value, paired by query."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.evaluation.comparison", description=__doc__)
+    parser.add_argument("a", help="queries.csv, or the id of an MLflow run")
+    parser.add_argument("b", help="what it is compared with")
+    parser.add_argument("--measure", default="mAP", help="mAP (the default), or rank1, rank5, …")
+    arguments = parser.parse_args()
+    measure = arguments.measure
+    differences = list(compare(*(read(origin, measure) for origin in (arguments.a, arguments.b))))
+    table = Table("group", "queries", f"{measure} of A − {measure} of B", "95 % interval", "p")
+    for group, count, difference in differences:
+        interval = f"{100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
+        table.add_row(group, str(count), f"{100 * difference.mean:+.1f}", interval, f"{difference.p:.4f}")
+    console.print(table)
+
+
+def compare(a: Queries, b: Queries) -> Iterator[tuple[str, int, Difference]]:
+    """For each group of both, how many queries are paired and the difference in the mean, as shares.
+
+    Raises:
+        CuhsError: the two have no query in common.
+    """
+    groups = [group for group in a if group in b]
+    shared = {group: sorted(a[group].keys() & b[group].keys()) for group in groups}
+    if not any(shared.values()):
+        raise CuhsError("the two evaluations have no query in common: they are of different data")
+    for group, names in shared.items():
+        if len({a[group][name][0] for name in names}) > 1:
+            ours, theirs = (np.array([side[group][name][1] for name in names]) for side in (a, b))
+            yield group, len(names), paired(ours, theirs, np.array([a[group][name][0] for name in names]))
+
+
+def read(origin: str, measure: str = "mAP") -> Queries:
+    """{group: {query: (pid, value)}} of the queries that have a match.
+
+    Args:
+        origin: a ``queries.csv``, or the id of an MLflow run that holds one.
+        measure: ``mAP``, whose value is the average precision, or ``rankK``, 1 where a match is among the first K.
+
+    Raises:
+        CuhsError: there is no such file or run, it is not a table of queries, or there is no such measure.
+    """
+    if not re.fullmatch(r"mAP|rank[1-9]\d*", measure):
+        raise CuhsError(f"{measure}: no measure of single queries; there are mAP and rank1, rank2, …")
+    path = Path(origin)
+    if not path.is_file():
+        try:
+            path = Path(connect().download_artifacts(origin, "evaluation/queries.csv"))
+        except (MlflowException, OSError) as error:
+            raise CuhsError(f"{origin}: neither a queries.csv nor an evaluated MLflow run") from error
+    queries: Queries = {}
+    with path.open(newline="") as file:
+        try:
+            for row in csv.DictReader(file):
+                if row["ap"]:
+                    found = float(row["ap"]) if measure == "mAP" else int(row["first_hit"]) <= int(measure[4:])
+                    queries.setdefault(row["group"], {})[row["query"]] = (row["pid"], float(found))
+        except (KeyError, ValueError) as error:
+            raise CuhsError(f"{origin}: not a table of queries as pipelines.stages.evaluate writes it") from error
+    return queries
+
+
+if __name__ == "__main__":
+    cli.run(main)

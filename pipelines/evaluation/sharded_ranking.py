@@ -1,0 +1,114 @@
+"""``python -m pipelines.evaluation.sharded_ranking QUERY GALLERY``: rank a gallery larger than a machine's memory, on Ray.
+
+QUERY is a Parquet file and GALLERY a folder of them, with the columns that :mod:`pipelines.evaluation.feature_files` says.
+Every worker has to see the files under the same path. Each holds the queries and a few thousand rows at a time.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cuhs.errors import CuhsError
+from cuhs.evaluation.counting import Matches
+from cuhs.evaluation.groups import ALL, Features
+from cuhs.evaluation.ranking import Ranking
+from cuhs.evaluation.sharding import Shard, count_rows, find_matches
+from pipelines.base import cli
+from pipelines.base.console import console, progress
+from pipelines.cluster.resources import start_ray
+from pipelines.evaluation import feature_files
+
+# Rows of a file that are held at a time, the same in both passes: 128 MiB of 2048 dimensions.
+ROWS = 16_384
+
+
+def main() -> None:
+    """Print mAP, mINP and CMC."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.evaluation.sharded_ranking", description=__doc__)
+    parser.add_argument("query", type=Path, help="Parquet file")
+    parser.add_argument("gallery", type=Path, help="folder of Parquet files")
+    arguments = parser.parse_args()
+    files = sorted(arguments.gallery.glob("*.parquet"))
+    if not files:
+        raise CuhsError(f"{arguments.gallery}: no Parquet file here")
+    ranking = rank_files(arguments.query, files)
+    for name, value in ranking.percentages().items():
+        console.print(f"{name:>6}  {value:.2f}")
+    console.print(f"{ranking.valid.sum()} queries, {len(ranking.without_match)} more without a match")
+
+
+def rank_files(query: Path, gallery: Sequence[Path], *, rows: int = ROWS) -> Ranking:
+    """The ranking of all queries against all rows of the gallery's files, by Ray tasks, one a file and pass.
+
+    Args:
+        query: Parquet file; its junk rows are left out.
+        gallery: Parquet files. :attr:`.Ranking.first_match` numbers their rows through in this order.
+        rows: of a file that a task holds at a time.
+
+    Raises:
+        CuhsError: a file is unreadable, or its features cannot be ranked.
+    """
+    import ray
+
+    start_ray()
+    ends = np.cumsum([feature_files.count(file) for file in gallery]).tolist()
+    queries = _shard(feature_files.read_parquet(query), 0)
+    asked = ray.put(queries)
+    find, count = ray.remote(_find), ray.remote(_count)
+    places = list(zip(gallery, [0, *ends], strict=False))
+    found = _results([find.remote(asked, file, first, rows) for file, first in places], "true matches")
+    matches = Matches.joined(list(found))
+    shared = ray.put(matches)
+    before = np.zeros(len(matches), np.int64)
+    for counts in _results([count.remote(asked, file, first, rows, shared) for file, first in places], "ranks"):
+        before += counts
+    return Ranking.of(len(queries), matches, before)
+
+
+def _find(queries: Shard, file: Path, first: int, rows: int) -> Matches:
+    return Matches.joined([find_matches(queries, shard) for shard in _shards(file, first, rows)])
+
+
+def _count(queries: Shard, file: Path, first: int, rows: int, matches: Matches) -> np.ndarray:
+    before = np.zeros(len(matches), np.int64)
+    for shard in _shards(file, first, rows):
+        before += count_rows(queries, shard, matches)
+    return before
+
+
+def _shards(file: Path, first: int, rows: int) -> Iterator[Shard]:
+    """A file some rows at a time, numbered from ``first``."""
+    for part in feature_files.batches(file, rows):
+        yield _shard(part, first)
+        first += len(part)
+
+
+def _shard(part: Features, first: int) -> Shard:
+    """The rows that are not junk."""
+    rows = part.rows_of(ALL)
+    kept = part.take(rows)
+    return Shard(kept.features, kept.pids, kept.camids, first + rows, kept.names)
+
+
+def _results(tasks: list[Any], what: str) -> Iterator[Any]:
+    """What tasks return, as they end."""
+    import ray
+
+    with progress() as bar:
+        shown = bar.add_task(what, total=len(tasks))
+        while tasks:
+            (done,), tasks = ray.wait(tasks)
+            try:
+                yield ray.get(done)
+            except ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, CuhsError):
+                    raise error.cause from error
+                raise
+            bar.advance(shown)
+
+
+if __name__ == "__main__":
+    cli.run(main)

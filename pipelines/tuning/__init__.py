@@ -1,0 +1,1 @@
+"""Searching parameters with Ray Tune."""

@@ -1,0 +1,61 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cuhs.errors import CuhsError
+from pipelines.base import versions
+
+
+def test_a_run_name_changes_with_any_input_and_with_nothing_else() -> None:
+    name = versions.run_name("train", data="a", train={"lr": 0.1, "epochs": 3})
+    assert name == versions.run_name("train", train={"epochs": 3, "lr": 0.1}, data="a")
+    assert name.startswith("train-")
+    others = [
+        versions.run_name("train", data="b", train={"lr": 0.1, "epochs": 3}),
+        versions.run_name("train", data="a", train={"lr": 0.1, "epochs": 4}),
+        versions.run_name("hsl", data="a", train={"lr": 0.1, "epochs": 3}),
+    ]
+    assert len({name, *others}) == 4
+
+
+def test_the_data_version_is_the_built_datasets(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text(json.dumps({"version": "abc"}))
+    assert versions.data_version(tmp_path) == "abc"
+    with pytest.raises(CuhsError, match="build the dataset first"):
+        versions.data_version(tmp_path / "absent")
+
+
+def test_the_code_version_is_stable_and_a_commit_is_known() -> None:
+    assert versions.code_version() == versions.code_version()
+    commit, _ = versions.git_commit()
+    assert commit == "" or len(commit) == 40
+
+
+def test_the_datasets_digest_is_dvcs_where_that_is_of_this_build(tmp_path: Path) -> None:
+    root = tmp_path / "data" / "dataset"
+    root.mkdir(parents=True)
+    (root / "dataset.json").write_text('{"version": "own"}')
+    (root / "a.parquet").write_bytes(b"12345")
+    lock = tmp_path / "dvc.lock"
+    size = sum(path.stat().st_size for path in root.iterdir())
+
+    def locked(**changes: object) -> str:
+        out = {"path": root.as_posix(), "md5": "0" * 32 + ".dir", "nfiles": 2, "size": size} | changes
+        lock.write_text(yaml.safe_dump({"stages": {"build_dataset": {"outs": [out]}}}))
+        return versions.data_digest(root, lock)
+
+    assert versions.data_digest(root, lock) == "own"
+    assert locked() == "0" * 32 + ".dir"
+    assert locked(size=size + 1) == "own"
+    assert locked(nfiles=3) == "own"
+    assert locked(path="data/other") == "own"
+
+
+def test_a_job_without_a_repository_is_told_its_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert versions.git_commit() == ("", False)
+    monkeypatch.setenv(versions.COMMIT, "abc")
+    monkeypatch.setenv(versions.DIRTY, "True")
+    assert versions.git_commit() == ("abc", True)

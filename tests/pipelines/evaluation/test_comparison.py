@@ -1,0 +1,58 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cuhs.errors import CuhsError
+from cuhs.evaluation.groups import Features, evaluate_groups
+from pipelines.evaluation.comparison import compare, read
+from pipelines.stages.evaluate import write_queries
+
+
+def evaluate(noise: float, path: Path) -> Path:
+    rng = np.random.default_rng(1)
+    pids = np.array([f"s/{i:04d}" for i in range(40)])
+    junk, groups = np.zeros(40, bool), [["all", "black" if i % 2 else "white"] for i in range(40)]
+    names = [f"{i}.jpg" for i in range(40)]
+    centres = rng.normal(size=(40, 8))
+    query = Features(centres + noise * rng.normal(size=(40, 8)), pids, np.array(["1"] * 40), groups, junk, names)
+    gallery = Features(centres, pids, np.array(["2"] * 40), groups, junk, names)
+    write_queries(path, evaluate_groups(query, gallery, resamples=10), query)
+    return path
+
+
+def test_a_better_model_is_ahead_by_an_interval_without_zero(tmp_path: Path) -> None:
+    good, bad = evaluate(0.05, tmp_path / "good.csv"), evaluate(2.0, tmp_path / "bad.csv")
+    results = {group: (count, d) for group, count, d in compare(read(str(good)), read(str(bad)))}
+    assert {group: count for group, (count, _) in results.items()} == {"all": 40, "black": 20, "white": 20}
+    for _, difference in results.values():
+        assert 0 < difference.low <= difference.mean <= difference.high
+        assert difference.p < 0.05
+
+
+def test_a_model_is_not_ahead_of_itself(tmp_path: Path) -> None:
+    same = read(str(evaluate(0.5, tmp_path / "a.csv")))
+    for _, _, difference in compare(same, same):
+        assert (difference.mean, difference.low, difference.high, difference.p) == (0, 0, 0, 1)
+
+
+def test_average_precision_goes_through_the_file_unchanged(tmp_path: Path) -> None:
+    queries = read(str(evaluate(1.0, tmp_path / "a.csv")))
+    assert list(queries) == ["all", "black", "white"]
+    assert queries["all"]["s/3.jpg"][0] == "s/0003"
+    assert all(0 < ap <= 1 for _, ap in queries["all"].values())
+
+
+def test_nothing_in_common_no_such_run_and_a_foreign_table_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(CuhsError, match="no query in common"):
+        list(compare({"all": {"a": ("1", 0.5)}}, {"all": {"b": ("1", 0.5)}}))
+    with pytest.raises(CuhsError, match="0123: neither"):
+        read("0123")
+    Path("table.csv").write_text("x,y\n1,2\n")
+    with pytest.raises(CuhsError, match=re.escape("table.csv: not a table of queries")):
+        read("table.csv")

@@ -1,0 +1,105 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cuhs.images import BadImage, load
+
+
+def noise(mode: str = "RGB", size: tuple[int, int] = (16, 40)) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def file_of(image: Image.Image, form: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+JPEG = file_of(noise(size=(64, 128)), "JPEG")
+
+BAD = {
+    "zero bytes": (b"", "empty file"),
+    "truncated JPEG": (JPEG[: len(JPEG) // 2], "undecodable: image file is truncated"),
+    "JPEG cut in its header": (JPEG[:100], "undecodable: "),
+    "truncated PNG": (file_of(noise(size=(32, 64)), "PNG")[:-40], "undecodable: "),
+    "a web page": (b"<html>not found</html>", "not an image"),
+    "one pixel": (file_of(noise(size=(1, 1)), "PNG"), "1×1 pixels; a side is under 8"),
+    "a side too short": (file_of(noise(size=(7, 64)), "PNG"), "7×64 pixels; a side is under 8"),
+    "too many pixels": (
+        file_of(Image.new("1", (10_000, 6_000)), "PNG"),
+        "10000×6000 pixels; more than 50 million",
+    ),
+    "decompression bomb": (file_of(Image.new("1", (20_000, 10_000)), "PNG"), "more than 50 million pixels"),
+}
+
+
+@pytest.mark.parametrize(("data", "reason"), BAD.values(), ids=BAD.keys())
+def test_a_bad_file_is_refused_with_one_line(data: bytes, reason: str) -> None:
+    with pytest.raises(BadImage) as refused:
+        load(data)
+    assert str(refused.value).startswith(reason)
+    assert "\n" not in str(refused.value)
+
+
+PLAIN = {
+    "RGB JPEG": JPEG,
+    "grey JPEG": file_of(noise("L"), "JPEG"),
+    "RGB PNG": file_of(noise(), "PNG"),
+    "grey PNG": file_of(noise("L"), "PNG"),
+}
+
+
+@pytest.mark.parametrize("data", PLAIN.values(), ids=PLAIN.keys())
+def test_an_ordinary_file_keeps_its_bytes_and_gives_rgb_pixels(data: bytes) -> None:
+    encoded = load(data)
+    assert encoded.data is data
+    assert np.array_equal(encoded.pixels, np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+TURNED = Image.Exif()
+TURNED[0x0112] = 6  # the camera was turned: shown, width and height change places
+
+ODD = {
+    "EXIF rotation": (file_of(noise(size=(40, 16)), "JPEG", exif=TURNED), "JPEG"),
+    "CMYK": (file_of(noise("CMYK"), "JPEG"), "JPEG"),
+    "palette": (file_of(noise("P"), "PNG"), "PNG"),
+    "alpha": (file_of(noise("RGBA"), "PNG"), "PNG"),
+    "grey and alpha": (file_of(noise("LA"), "PNG"), "PNG"),
+    "16 bits": (file_of(Image.fromarray(np.full((40, 16), 25_700, np.uint16)), "PNG"), "PNG"),
+    "black and white": (file_of(noise("1"), "PNG"), "PNG"),
+    "TIFF": (file_of(noise(), "TIFF"), "PNG"),
+    "BMP": (file_of(noise(), "BMP"), "PNG"),
+}
+
+
+@pytest.mark.parametrize(("data", "form"), ODD.values(), ids=ODD.keys())
+def test_an_unusual_file_becomes_upright_8_bit_rgb(data: bytes, form: str) -> None:
+    encoded = load(data)
+    stored = Image.open(io.BytesIO(encoded.data))
+    assert (stored.mode, stored.format, stored.size) == ("RGB", form, (16, 40))
+    assert encoded.pixels.shape == (40, 16, 3) and encoded.pixels.dtype == np.uint8
+    if form == "PNG":
+        assert np.array_equal(encoded.pixels, np.asarray(stored))
+    assert load(encoded.data).data is encoded.data
+
+
+def test_16_bit_grey_is_scaled_and_transparency_is_white() -> None:
+    assert set(load(ODD["16 bits"][0]).pixels.ravel().tolist()) == {100}
+    clear = Image.new("RGBA", (16, 40), (255, 0, 0, 0))
+    assert load(file_of(clear, "PNG")).pixels.min() == 255
+
+
+def test_lossless_forms_keep_every_pixel() -> None:
+    for form in ("TIFF", "BMP"):
+        assert np.array_equal(load(file_of(noise(), form)).pixels, np.asarray(noise())), form
+
+
+def test_a_rotated_image_is_turned_the_right_way() -> None:
+    stored = Image.new("RGB", (40, 16), "black")
+    stored.paste("white", (0, 0, 20, 16))  # the left half; upright it is the upper one
+    upright = load(file_of(stored, "JPEG", exif=TURNED, quality=95))
+    for pixels in (upright.pixels, np.asarray(Image.open(io.BytesIO(upright.data)))):
+        assert pixels[:18].min() > 240 and pixels[22:].max() < 15
