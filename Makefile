@@ -1,6 +1,6 @@
 # The ways into the project; `make` alone lists them. All of them run in .venv, which the first one builds.
 .DEFAULT_GOAL := help
-.PHONY: help env repro test lint format params tune ablations leaderboard audit cluster-demo checkout lock ui
+.PHONY: help env repro test test-all lint format params tune ablations leaderboard audit cluster-demo checkout lock ui
 
 PORT ?= 5000
 METRIC ?= all/mAP
@@ -24,7 +24,10 @@ repro: env ## run the pipeline with params.yaml: data, localiser, network, evalu
 	@$(IN_VENV) python -m dvc repro
 	@$(IN_VENV) python -m pipelines.commands.summary
 
-test: lint ## lint, then run the tests
+test: lint ## lint, types and all tests but the long ones: minutes
+	@$(IN_VENV) python -m pytest -m "not long"
+
+test-all: lint ## the same with the long tests: clusters, servers and the main job, and all that can fail of them
 	@$(IN_VENV) python -m pytest
 
 lint: env ## ruff and mypy

@@ -20,7 +20,7 @@ from pipelines.storage.object_store import ObjectStore
 from tests.system.project import ROOT, Felt, descendants, inherited, kill_tree, wait_for
 from tests.system.stored_training import EPOCHS, NAME, PARAMS, Fit
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 
 class Stage:

@@ -24,7 +24,7 @@ from pipelines.cluster.submit import Client
 from pipelines.storage.object_store import ObjectStore
 from tests.system.project import Felt, Project, descendants, kill_tree, wait_for
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 # Never to be seen anywhere but in the environment of processes.
 PLANTED = "planted-0aa3c6f1"

@@ -11,7 +11,7 @@ from cuhs.data.dataset import PersonImages
 from cuhs.export import load
 from tests.system.project import TINY, Project, descendants, kill_tree, wait_for
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 
 def test_the_whole_pipeline_ends_with_metrics_of_every_group(project: Project) -> None:

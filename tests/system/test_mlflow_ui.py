@@ -11,7 +11,7 @@ from cuhs.evaluation.groups import Features, evaluate_groups
 from infra.local.mlflow_server import MlflowServer
 from pipelines.tracking.run import Run
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # How far a variant's gallery is from its queries.

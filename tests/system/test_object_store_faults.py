@@ -19,7 +19,7 @@ from pipelines.storage.object_store import ObjectStore
 from tests.system.proxy import Proxy
 from tests.system.stored_files import MIB, content, noise, unfinished_uploads
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,7 +15,7 @@ from cuhs.build.build import build
 from cuhs.raw.sources import SourceFiles
 from tests.system.project import ROOT, inherited
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 PEOPLE = 120
 

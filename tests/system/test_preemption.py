@@ -23,7 +23,7 @@ from tests.conftest import row
 from tests.system.noticed_training import EPOCHS, NAME, SLOW, STEPS_FILE
 from tests.system.project import ROOT, Felt, descendants, inherited, kill_tree, wait_for
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(900)]
 
 STEPS = 16
 STOPPED = rf"stopped by SIGTERM; the same command goes on from epoch {SLOW + 1}, step (\d+)"

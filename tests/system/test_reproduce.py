@@ -10,7 +10,7 @@ import yaml
 from infra.local.seaweed import Seaweed
 from tests.system.project import Project
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

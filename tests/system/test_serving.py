@@ -21,7 +21,7 @@ from infra.local.seaweed import free_ports
 from pipelines.tracking.registry import Registry
 from tests.system.project import Project, wait_for
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

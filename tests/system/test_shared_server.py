@@ -13,7 +13,7 @@ from infra.local.mlflow_server import MlflowServer
 from pipelines.tracking.registry import DECISION, REASON, Registry
 from tests.system.project import Project, kill_tree
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from mlflow.entities import Run
 
 from tests.system.project import Project, kill_tree, wait_for
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(900)]
 
 SEARCH = ("dvc", "repro", "pipelines/dvc.yaml:tune")
 ETAS = [0.5, 1.0, 2.0]
