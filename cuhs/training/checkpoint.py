@@ -36,8 +36,10 @@ def is_whole(folder: Path) -> bool:
     """Whether the manifest is there and every file is what it says."""
     try:
         files = json.loads((folder / MANIFEST).read_text())
+        # Only what lies here: a manifest may come from elsewhere and name any file of this machine.
+        here = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
         return STATE in files and all(
-            (folder / name).stat().st_size == entry["bytes"] and _sha256(folder / name) == entry["sha256"]
+            here[name].stat().st_size == entry["bytes"] and _sha256(here[name]) == entry["sha256"]
             for name, entry in files.items()
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError):  # absent, not JSON, or other JSON

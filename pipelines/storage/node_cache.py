@@ -23,7 +23,7 @@ from typing import Any
 from cuhs.errors import CuhsError
 from pipelines.storage.object_store import ObjectStore
 from pipelines.storage.transfer import OnProgress
-from pipelines.storage.trees import read_tree, remove
+from pipelines.storage.trees import check_digest, read_tree, remove
 
 FOLDER, LIMIT_GB = "CUHS_CACHE", "CUHS_CACHE_GB"
 DEFAULT_GB = 100.0
@@ -68,10 +68,11 @@ class NodeCache:
             progress: as of :meth:`ObjectStore.push`.
 
         Raises:
+            DamagedTree: the digest is none.
             CuhsError: the tree could not be fetched.
         """
         asked = time.time()
-        tree = self._trees / digest
+        tree = self._trees / check_digest(digest)
         with _locked(self._file(digest, "use"), fcntl.LOCK_SH) as held:
             os.utime(held)
             with _locked(self._file(digest, "lock"), fcntl.LOCK_EX):

@@ -17,6 +17,7 @@ files again that were under way, and removes what was left of them on the server
 import copy
 import logging
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable
@@ -38,6 +39,7 @@ from pipelines.storage.trees import (
     Entry,
     Sums,
     Tree,
+    check_digest,
     files_of,
     is_entry,
     make_room,
@@ -148,7 +150,8 @@ class ObjectStore:
         Raises:
             CuhsError: the store failed.
         """
-        return [Path(key).stem for key in self._keys(f"trees/{start}") if key.endswith(".json")]
+        found = (re.fullmatch(r"trees/([0-9a-f]{64})\.json", key) for key in self._keys(f"trees/{start}"))
+        return [match[1] for match in found if match]
 
     def tree(self, digest: str) -> Tree:
         """A tree's manifest.
@@ -157,6 +160,7 @@ class ObjectStore:
             DamagedTree: its manifest is damaged or hostile.
             CuhsError: the tree is not here, or the store failed.
         """
+        check_digest(digest)
         with self._transfer() as transfer:
             return transfer.insist(lambda _: read_tree(self._get_manifest(digest), digest))
 
@@ -174,7 +178,7 @@ class ObjectStore:
             DamagedTree: the tree is damaged.
             CuhsError: the tree is not here, the disk is full, or the store failed.
         """
-        partial = target.with_name(f".{target.name}.{digest[:16]}.part")
+        partial = target.with_name(f".{target.name}.{check_digest(digest)[:16]}.part")
         self.fill(self.tree(digest), partial, progress)
         with self._transfer() as transfer:
             transfer.insist(lambda _: replace(partial, target))

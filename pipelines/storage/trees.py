@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import unicodedata
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -19,9 +18,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cuhs.errors import CuhsError
+from pipelines.storage import inside
 
 # Objects from this size on are sent and checked in parts of it.
 PART = 16 * 2**20
+DIGEST = re.compile("[0-9a-f]{64}")
 ITSELF = "."
 
 
@@ -61,9 +62,24 @@ class Tree:
         return text.encode()
 
     def places(self, root: Path) -> Iterator[tuple[Entry, Path]]:
-        """Each entry and where it lies when the tree lies at ``root``."""
+        """Each entry and where it lies when the tree lies at ``root``.
+
+        Raises:
+            CuhsError: an entry would lie outside of it.
+        """
         for entry in self.entries:
-            yield entry, root if entry.path == ITSELF else root / entry.path
+            yield entry, root if entry.path == ITSELF else inside.below(root, entry.path)
+
+
+def check_digest(text: str) -> str:
+    """A digest that came from elsewhere, once it is seen to be one: it becomes part of paths.
+
+    Raises:
+        DamagedTree: it is something else.
+    """
+    if not DIGEST.fullmatch(text):
+        raise DamagedTree(f"{text!r}: refused, it is no digest of a tree; do not trust what named it")
+    return text
 
 
 def make_tree(entries: Iterable[Entry]) -> Tree:
@@ -115,7 +131,7 @@ def files_of(root: Path) -> list[tuple[str, Path]]:
             if not path.is_file():
                 raise CuhsError(f"{path}: neither a file nor a folder (or a link to nothing); remove it")
             relative = path.relative_to(root).as_posix()
-            if problem := _path_problem(relative):
+            if problem := inside.problem(relative):
                 raise CuhsError(f"{path}: {problem}; rename it")
             found.append((relative, path))
     return sorted(found)
@@ -161,7 +177,9 @@ def is_entry(path: Path, entry: Entry) -> bool:
 
 
 def make_room(root: Path, places: list[Path]) -> None:
-    """Make the folders that files will lie in, and remove all else from ``root``, also files that are links."""
+    """Make the folders that files will lie in, and remove all else from ``root``, also links, and if it is one."""
+    if root.is_symlink():
+        root.unlink()
     if places != [root]:
         root.mkdir(parents=True, exist_ok=True)
     wanted, folders = set(places), {folder for place in places for folder in place.parents}
@@ -197,7 +215,7 @@ def _problem(tree: Tree) -> str | None:
     if paths == [ITSELF]:
         paths = []
     for path in paths:
-        if problem := _path_problem(path):
+        if problem := inside.problem(path):
             return f"{path!r}: {problem}"
     if len(set(paths)) < len(paths):
         return "a path is there twice"
@@ -205,18 +223,6 @@ def _problem(tree: Tree) -> str | None:
     if both := sorted(folders & set(paths)):
         return f"{both[0]!r} is both a file and a folder"
     for entry in tree.entries:
-        if type(entry.size) is not int or entry.size < 0 or not re.fullmatch("[0-9a-f]{64}", entry.sha256):
+        if type(entry.size) is not int or entry.size < 0 or not DIGEST.fullmatch(entry.sha256):
             return f"{entry.path!r} has no proper size and checksum"
-    return None
-
-
-def _path_problem(path: str) -> str | None:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return "its name is not UTF-8"
-    if "\\" in path or any(unicodedata.category(letter) == "Cc" for letter in path):
-        return "its name has a backslash or a control character"
-    if path != str(PurePosixPath(path)) or path.startswith("/") or {"..", "."} & set(path.split("/")):
-        return "its path leaves its folder"
     return None

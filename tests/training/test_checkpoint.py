@@ -80,6 +80,14 @@ def test_a_broken_manifest_is_damage(saved: Path, text: str) -> None:
     assert_damaged(saved)
 
 
+def test_a_manifest_that_names_a_file_elsewhere_is_damage(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_bytes((saved / "state.pt").read_bytes())
+    files = json.loads((saved / "manifest.json").read_text())
+    for name in ("../elsewhere", str(tmp_path / "elsewhere")):
+        (saved / "manifest.json").write_text(json.dumps({**files, name: files["state.pt"]}))
+        assert not is_whole(saved)
+
+
 def test_a_manifest_that_was_being_written_does_not_spoil_the_next(saved: Path, state: dict[str, object]) -> None:
     (saved / "manifest.json.part").write_text("{")
     save(saved, state)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import (
@@ -24,6 +26,14 @@ def test_an_address_that_is_none_is_refused(url: str, monkeypatch: pytest.Monkey
 def test_stores_lie_within_one_another() -> None:
     assert ObjectStore("s3://b").within("runs", "one").url == "s3://b/runs/one"
     assert ObjectStore("s3://b/x/y/").url == "s3://b/x/y"
+
+
+def test_a_tree_of_no_proper_digest_is_not_asked_for(tmp_path: Path) -> None:
+    store = ObjectStore("s3://b", patience_s=0)
+    for ask in (lambda: store.pull("../../x", tmp_path / "target"), lambda: store.tree("../x")):
+        with pytest.raises(CuhsError, match=r"^'[./x]*': refused, it is no digest of a tree"):
+            ask()
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_endpoint_that_is_none_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,7 @@ def test_a_manifest_is_the_same_in_any_order_and_reads_back() -> None:
     [
         *("../a", "a/../../b", "/etc/passwd", "//a", "a/..", "..", "a/./b", "./a", "a//b", "a/", ""),
         *("a\\b", "..\\a", "C:\\a", "a\nb", "a\x00b"),
+        *(".git/hooks/post-checkout", "a/.git", ".GIT/config"),
     ],
 )
 def test_a_path_that_leaves_its_folder_is_refused(path: str) -> None:
@@ -116,6 +117,28 @@ def test_sums_are_in_the_server_s_notation(
     digests = b"".join(sha256(data[start : start + 10]).digest() for start in range(0, size, 10))
     expected = b64encode(sha256(digests).digest()).decode() + f"-{parts}"
     assert found.at_server == (expected if parts else b64encode(sha256(data).digest()).decode())
+
+
+def test_a_tree_that_no_manifest_was_read_for_stays_in_its_folder_too(tmp_path: Path) -> None:
+    with pytest.raises(CuhsError, match=r"'../x': refused, its path leaves its folder"):
+        list(make_tree([Entry("../x", 1, SHA)]).places(tmp_path / "root"))
+
+
+def test_what_lies_behind_a_link_in_the_way_is_not_touched(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "mine").write_text("mine")
+    root.symlink_to(outside)
+    make_room(root, [root / "mine"])
+    assert root.is_dir() and not root.is_symlink() and list(root.iterdir()) == []
+    assert (outside / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize("digest", ["", "..", "../../x", "/etc/x", SHA.upper(), SHA + "0", SHA + "\n"])
+def test_what_is_no_digest_becomes_part_of_no_path(digest: str) -> None:
+    with pytest.raises(trees.DamagedTree, match=r"refused, it is no digest of a tree"):
+        trees.check_digest(digest)
+    assert trees.check_digest(SHA) == SHA
 
 
 def test_room_is_made_for_files_only(tmp_path: Path) -> None:
