@@ -1,10 +1,12 @@
 """What a server has not taken yet: entries in order, on disk, until it has.
 
 Each entry is a JSON file, and a folder beside it holds the files it names, where they had to be kept: DVC deletes
-outputs before a stage runs again.
+outputs before a stage runs again. Such an entry has a relative path, which is right on another machine too.
 """
 
 import json
+import logging
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,14 @@ from typing import Any
 
 from filelock import FileLock
 
+from cuhs.errors import CuhsError
+from pipelines.storage.inside import inside
+
 Entry = dict[str, Any]
+# Names of outboxes, and of entries.
+KEY, NUMBERED = re.compile("[0-9a-f]{32}"), re.compile(r"\d{6,9}\.json")
+
+log = logging.getLogger(__name__)
 
 
 class Outbox:
@@ -32,8 +41,24 @@ class Outbox:
     def put(self, entry: Entry) -> None:
         """Keep an entry until it is delivered; ``path`` in it names a file or folder that goes with it."""
         with self._lock():
-            number = int(self._paths()[-1].stem) + 1 if self._paths() else 0
-            self._write(self._folder / f"{number:06}.json", entry)
+            self._write(self._next(), entry)
+
+    def take(self, path: Path) -> None:
+        """Move an entry of another outbox to the end of this one, with the files that were kept for it.
+
+        Raises:
+            CuhsError: it is no entry, or names files that were not kept for it.
+        """
+        entry = _read(path)
+        kept = _kept(path, entry)
+        with self._lock():
+            new = self._next()
+            if kept:
+                place = new.with_suffix("") / kept.name
+                place.parent.mkdir()
+                shutil.move(kept, place)
+                entry["path"] = place.relative_to(self._folder).as_posix()
+            self._write(new, entry)
 
     def deliver(self, send: Callable[[Entry], None]) -> Exception | None:
         """Send what waits, in order, until all is sent or one entry fails.
@@ -49,7 +74,7 @@ class Outbox:
         with self._lock():
             for path in self._paths():
                 try:
-                    send(json.loads(path.read_text()))
+                    send(self._placed(json.loads(path.read_text())))
                 except Exception as error:  # whatever a server can raise
                     self._keep_files()
                     return error
@@ -62,6 +87,15 @@ class Outbox:
 
     def _paths(self) -> list[Path]:
         return sorted(self._folder.glob("*.json"))
+
+    def _next(self) -> Path:
+        number = int(self._paths()[-1].stem) + 1 if self._paths() else 0
+        return self._folder / f"{number:06}.json"
+
+    def _placed(self, entry: Entry) -> Entry:
+        if "path" not in entry or Path(entry["path"]).is_absolute():
+            return entry
+        return {**entry, "path": str(inside(self._folder, entry["path"]).absolute())}
 
     def _lock(self) -> FileLock:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +111,7 @@ class Outbox:
             entry = json.loads(path.read_text())
             folder = path.with_suffix("").resolve()
             source = Path(entry.get("path", ""))
-            if "path" not in entry or folder in source.parents or not source.exists():
+            if not source.is_absolute() or folder in source.parents or not source.exists():
                 continue
             kept = folder / source.name
             shutil.rmtree(folder, ignore_errors=True)
@@ -86,4 +120,50 @@ class Outbox:
                 shutil.copytree(source, kept)
             else:
                 shutil.copy(source, kept)
-            self._write(path, {**entry, "path": str(kept)})
+            self._write(path, {**entry, "path": f"{path.stem}/{source.name}"})
+
+
+def take_in(came: Path, home: Path) -> None:
+    """Add what waits in outboxes that came from another machine to those that are here.
+
+    Who can write to the object store can write them. So what no outbox holds is left behind, and so is an entry that
+    names a file of this machine, which would be sent to the server; a warning names each.
+
+    Args:
+        came: folder of outboxes; entries that are taken are gone from it.
+        home: folder of the outboxes here.
+    """
+    for folder in sorted(came.iterdir()):
+        if not KEY.fullmatch(folder.name) or not folder.is_dir():
+            log.warning("outbox: %r is no outbox of a run; left behind", folder.name)
+            continue
+        entries = [path for path in sorted(folder.iterdir()) if NUMBERED.fullmatch(path.name)]
+        known = {"lock", *(path.name for path in entries), *(path.stem for path in entries)}
+        for stranger in sorted({path.name for path in folder.iterdir()} - known):
+            log.warning("outbox: %r is none of its files; left behind", f"{folder.name}/{stranger}")
+        for path in entries:
+            try:
+                Outbox(home / folder.name).take(path)
+            except CuhsError as error:
+                log.warning("outbox: %s; left behind", error)
+
+
+def _read(path: Path) -> Entry:
+    try:
+        entry = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise CuhsError(f"{path.parent.name}/{path.name}: cannot be read as an entry") from error
+    if not isinstance(entry, dict) or not isinstance(entry.get("do"), str):
+        raise CuhsError(f"{path.parent.name}/{path.name}: is no entry")
+    return entry
+
+
+def _kept(path: Path, entry: Entry) -> Path | None:
+    """The file or folder that was kept for an entry; none where it needs none."""
+    if "path" not in entry:
+        return None
+    name = str(entry["path"])
+    place = inside(path.parent, name)
+    if place.parent != path.with_suffix("") or not place.exists():
+        raise CuhsError(f"{path.parent.name}/{path.name}: names {name!r}, which did not come with it")
+    return place

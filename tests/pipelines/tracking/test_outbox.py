@@ -1,10 +1,14 @@
 """Entries that wait on disk."""
 
+import json
 import multiprocessing
+import shutil
 from pathlib import Path
 from typing import Any
 
-from pipelines.tracking.outbox import Outbox
+import pytest
+
+from pipelines.tracking.outbox import Outbox, take_in
 
 
 class Receiver:
@@ -70,6 +74,78 @@ def test_a_kept_file_is_as_it_was_when_delivery_failed(tmp_path: Path) -> None:
     content = []
     assert outbox.deliver(lambda entry: content.append(Path(entry["path"]).read_text())) is None
     assert content == ["first"]
+
+
+KEY = "0123456789abcdef" * 2
+
+
+@pytest.fixture
+def came(tmp_path: Path) -> Path:
+    """An outbox of another machine with a kept model, at another place than where it was filled."""
+    there = tmp_path / "there/outbox"
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/a.json").write_text("weights")
+    box = Outbox(there / KEY)
+    box.put({"do": "tags", "tags": {"a": "b"}})
+    box.put({"do": "artifacts", "path": str(tmp_path / "model"), "folder": "model"})
+    box.deliver(Receiver(here=False))
+    shutil.rmtree(tmp_path / "model")
+    return (tmp_path / "there").rename(tmp_path / "moved") / "outbox"
+
+
+def test_an_outbox_that_comes_home_is_sent_after_what_waits_there(came: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    Outbox(home / KEY).put({"do": "reopen"})
+    take_in(came, home)
+    sent: list[tuple[str, str]] = []
+
+    def send(entry: dict[str, Any]) -> None:
+        sent.append((entry["do"], Path(entry["path"], "a.json").read_text() if "path" in entry else ""))
+
+    assert Outbox(home / KEY).deliver(send) is None
+    assert sent == [("reopen", ""), ("tags", ""), ("artifacts", "weights")]
+    assert not list(home.iterdir())
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../../../secret", "000001/../../../../secret", "secret", "000000/secret", "000001", ""]
+)
+def test_a_file_of_this_machine_is_not_sent_for_an_entry_from_elsewhere(
+    path: str, came: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for secret in (tmp_path / "secret", came / KEY / "secret"):
+        secret.write_text("mine")
+    (came / KEY / "000001.json").write_text(json.dumps({"do": "artifacts", "path": path, "folder": None}))
+    take_in(came, tmp_path / "home")
+    assert [entry["do"] for entry in Outbox(tmp_path / "home" / KEY).pending()] == ["tags"]
+    assert len([line for line in caplog.messages if repr(path) in line]) == 1
+
+
+def test_what_no_outbox_holds_stays_behind(came: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (came / "..hooks").mkdir()
+    (came / "a.py").write_text("")
+    for name, text in {
+        "b.py": "",
+        "1.json": "{}",
+        "000002.json": "[",
+        "000003.json": "[]",
+        "000004.json": "{}",
+    }.items():
+        (came / KEY / name).write_text(text)
+    take_in(came, tmp_path / "home")
+    assert sorted(path.name for path in (tmp_path / "home").iterdir()) == [KEY]
+    assert len(Outbox(tmp_path / "home" / KEY).pending()) == 2
+    named = " ".join(caplog.messages)
+    assert all(name in named for name in ("..hooks", "a.py", "b.py", "1.json", "000002", "000003", "000004"))
+    assert len(caplog.messages) == 7
+
+
+def test_a_path_in_an_entry_here_stays_in_its_outbox(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("mine")
+    box = Outbox(tmp_path / "box")
+    box.put({"do": "artifacts", "path": "../secret"})
+    receiver = Receiver()
+    assert "leaves its folder" in str(box.deliver(receiver)) and not receiver.got
 
 
 def _put_many(folder: Path, name: str) -> None:
