@@ -20,10 +20,11 @@ from PIL import Image
 from rich.console import Console
 
 from cuhs.build.build import build
+from cuhs.build.config import DatasetConfig
 from cuhs.build.parallel import map_on_cores
 from cuhs.build.report.page import counts_table
 from cuhs.machine import usable_cpus
-from cuhs.raw.sources import SourceFiles
+from cuhs.raw.config import Source
 
 TRAIN, QUERY, GALLERY = 12_936, 3_368, 13_115
 DISTRACTORS, JUNK = 2_798, 3_819
@@ -45,12 +46,8 @@ def main() -> None:
         bare = [decode_all(batches)]
         with Memory() as memory:
             start = time.perf_counter()
-            summary = build(
-                name="market1501",
-                protocol="benchmark",
-                sources={"market1501": SourceFiles("market1501", folder / "raw", classify=True)},
-                out=folder / "dataset",
-            )
+            sources = {"market1501": Source(layout="market1501", folder="raw")}
+            summary = build(DatasetConfig(name="market1501", raw=folder, sources=sources), folder / "dataset")
             seconds = time.perf_counter() - start
         bare.append(decode_all(batches))
     finally:

@@ -26,10 +26,11 @@ from cuhs.build.colours.measures import describe, exposures, torso_features
 from cuhs.build.colours.network import TorsoNetwork, cut_out, levelled, probabilities
 from cuhs.build.parallel import map_on_cores
 from cuhs.images import load
+from cuhs.raw.config import Source
 from cuhs.raw.head_shoulder_boxes import normalise
 from cuhs.raw.labels import COLOURS
 from cuhs.raw.records import Layout
-from cuhs.raw.sources import SourceFiles, list_source, raw_bytes
+from cuhs.raw.sources import list_source, raw_bytes
 
 FOLDS = 5
 # Divisions into folds; one alone moves F1 by 0.01.
@@ -143,7 +144,7 @@ class Said:
 def labelled(layout: Layout, raw: Path) -> Labelled:
     """All images of ``raw / layout`` whose people have a label."""
     annotations = raw / "annotations"
-    files = SourceFiles(
+    files = Source(
         layout,
         raw / layout,
         clothing=annotations / f"{layout}_clothing.csv",

@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 
 from cuhs.build.build import build
+from cuhs.build.config import DatasetConfig
 from cuhs.data.shards import read_split, write_shard
 from cuhs.network.config import NetworkConfig
 from cuhs.network.cuhs import CUHS, make_hsl
-from cuhs.raw.sources import SourceFiles
+from cuhs.raw.config import Source
 
 # A shell starts what goes to the background deaf to Ctrl-C, and so would be all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -145,10 +146,10 @@ def picture() -> Callable[..., Path]:
 
 
 @pytest.fixture
-def market() -> Callable[[Path], SourceFiles]:
+def market() -> Callable[[Path], Source]:
     """Writes two training, two testing identities, a distractor and junk, with labels: 11 images."""
 
-    def write(root: Path) -> SourceFiles:
+    def write(root: Path) -> Source:
         names = [f"bounding_box_train/000{pid}_c{cam}s1_000001_01.jpg" for pid in (1, 2) for cam in (1, 2)]
         names += [f"query/000{pid}_c1s1_000001_00.jpg" for pid in (3, 4)]
         names += [f"bounding_box_test/000{pid}_c2s1_000001_01.jpg" for pid in (0, 3, 4)]
@@ -160,7 +161,9 @@ def market() -> Callable[[Path], SourceFiles]:
             "file,x1,y1,x2,y2\nquery/0003_c1s1_000001_00.jpg,-4,0,8,10\n"
             "0001_c1s1_000001_01.jpg,20,0,30,10\nabsent.jpg,0,0,1,1\n"
         )
-        return SourceFiles("market1501", root, clothing=root / "clothing.csv", boxes=root / "boxes.csv")
+        return Source(
+            classify=False, layout="market1501", folder=root, clothing=root / "clothing.csv", boxes=root / "boxes.csv"
+        )
 
     return write
 
@@ -169,10 +172,10 @@ def market() -> Callable[[Path], SourceFiles]:
 def built(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Builds sources into ``tmp_path / out`` and returns the summary."""
 
-    def run(sources: dict[str, SourceFiles], out: str = "out", **options: object) -> dict[str, Any]:
-        return build(
-            **{"name": "small", "protocol": "benchmark", "sources": sources, "out": tmp_path / out} | options
-        )
+    def run(sources: dict[str, Source], out: str = "out", **options: object) -> dict[str, Any]:
+        passed = {name: options.pop(name) for name in ("mapper", "progress") if name in options}
+        config = DatasetConfig.model_validate({"name": "small", "raw": tmp_path, "sources": sources} | options)
+        return build(config, tmp_path / out, **passed)
 
     return run
 

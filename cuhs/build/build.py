@@ -3,17 +3,16 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cuhs.build import fine_grained, splits
 from cuhs.build.boxes.assign import detectors, with_detected_boxes, with_fixed_boxes
 from cuhs.build.colours.assign import with_colours
-from cuhs.build.fine_grained import GALLERY_SHARE
+from cuhs.build.config import DatasetConfig
 from cuhs.build.gather import Progress, check, unusual_boxes
-from cuhs.build.leaks import Problem, examine
+from cuhs.build.leaks import examine
 from cuhs.build.packing import Shard, pack, plan
 from cuhs.build.parallel import Mapper, map_on_cores
 from cuhs.build.report.page import write_page
@@ -23,57 +22,35 @@ from cuhs.build.summary import summarise
 from cuhs.errors import CuhsError
 from cuhs.raw.identity_list import IdentityList, read_identity_list
 from cuhs.raw.records import Sample
-from cuhs.raw.sources import Listed, SourceFiles, list_source, raw_bytes
-
-Protocol = Literal["benchmark", "fg_reid", "fg_reid_v2"]
+from cuhs.raw.sources import Listed, list_source, raw_bytes
 
 
 def build(
-    *,
-    name: str,
-    protocol: Protocol,
-    sources: Mapping[str, SourceFiles],
+    config: DatasetConfig,
     out: Path,
-    seed: int = 0,
-    test_share: float = 0.5,
-    other_share: float = 0.3,
-    gallery_share: Mapping[str, float] = GALLERY_SHARE,
-    identities: Path | None = None,
-    allow: Collection[Problem] = (),
     mapper: Mapper = map_on_cores,
     progress: Progress = lambda step, done, total: None,
 ) -> dict[str, Any]:
     """Build the dataset ``out`` and return the content of its ``dataset.json``.
 
-    Every image is decoded; bad files go to the quarantine list. The same files, arguments and library
-    versions give the same bytes, and a change in one source rewrites its own shards only, unless it brings a
-    group its first query or takes its last. ``out`` is replaced as a whole, at the end; an earlier dataset
-    there stays until then. A build that was killed or refused goes on from what ``OUT.unfinished`` holds (see
-    :mod:`cuhs.build.scratch`).
+    Every image is decoded; bad files go to the quarantine list. The same files, configuration and library versions
+    give the same bytes, and a change in one source rewrites its own shards only, unless it brings a group its first
+    query or takes its last. ``out`` is replaced as a whole, at the end; an earlier dataset there stays until then. A
+    build that was killed or refused goes on from what ``OUT.unfinished`` holds (see :mod:`cuhs.build.scratch`).
 
     Args:
-        name: the dataset's name.
-        protocol: see :mod:`cuhs.build.fine_grained`.
-        sources: raw datasets by the name that namespaces their identities and cameras.
+        config: what to build.
         out: the folder to write; absent, empty, or holding an earlier dataset.
-        seed: of every choice the protocol makes.
-        test_share: share of identities for testing, for sources that publish no split.
-        other_share: people in other clothes for each person of a group (``fg_reid``).
-        gallery_share: people whom nobody asks for, for each who is asked for, by group (``fg_reid``).
-        identities: a CSV file of who trains and who tests, in place of the sources' splits and ``test_share``;
-            with a column ``group`` it is in place of the protocol, too. See :mod:`cuhs.raw.identity_list`.
-        allow: problems that do not stop the build.
         mapper: where images are decoded and shards are filled.
         progress: called with the step's name, images done, and images in all.
 
     Raises:
         CuhsError: a source or annotation file is missing or wrong, no image is usable, nobody queries, there
-            is a problem that is not allowed (see :mod:`cuhs.build.leaks`), a file cannot be read or
-            ``out`` cannot be written.
+            is a problem that is not allowed (see :mod:`cuhs.build.leaks`), a file cannot be read or ``out`` cannot
+            be written.
     """
     _check_out(out)
-    # Workers may have another working directory.
-    sources = {source: replace(files, folder=files.folder.absolute()) for source, files in sorted(sources.items())}
+    sources = config.located()
 
     def read(row: Row) -> bytes:
         return raw_bytes(sources[row.sample.source], row.sample.raw.path)
@@ -81,19 +58,19 @@ def build(
     try:
         listed = {source: list_source(source, files) for source, files in sources.items()}
         models = detectors(sources, listed)
-        own = read_identity_list(identities, _people(listed)) if identities else None
+        own = read_identity_list(config.raw / config.identities, _people(listed)) if config.identities else None
         with Scratch(out.with_name(f"{out.name}.unfinished")) as scratch:
             checked = check(sources, listed, scratch, mapper, progress)
             checked = with_detected_boxes(checked, sources, models, scratch, progress)
             # The torso is told from the box; the fixed one says nothing of it.
             checked = with_colours(checked, sources, mapper, progress)
             checked = with_fixed_boxes(checked, sources)
-            rows = _place(checked.samples, protocol, own, seed, test_share, other_share, gallery_share)
+            rows = _place(checked.samples, config, own)
             examined = examine(rows, checked.findings)
             summary = {
-                "name": name,
-                "protocol": protocol,
-                "seed": seed,
+                "name": config.name,
+                "protocol": config.protocol,
+                "seed": config.seed,
                 "version": "",
                 **summarise(rows, checked.origins, examined, left_out=len(checked.samples) - len(rows)),
                 "quarantine": checked.quarantine,
@@ -101,7 +78,7 @@ def build(
                 "unusual_boxes": unusual_boxes(checked),
                 "shards": [],
             }
-            if refused := examined.refused(allow):
+            if refused := examined.refused(config.allow):
                 page = scratch.folder / "dataset.html"
                 write_page(page, summary, rows, checked.boxes, examined, read, refused)
                 raise CuhsError(f"{refused} (pictures: {page})")
@@ -130,28 +107,20 @@ def _people(listed: Mapping[str, Listed]) -> set[str]:
     return {sample.pid for sample in samples if sample.is_person}
 
 
-def _place(
-    samples: list[Sample],
-    protocol: Protocol,
-    listed: IdentityList | None,
-    seed: int,
-    test_share: float,
-    other_share: float,
-    gallery_share: Mapping[str, float],
-) -> list[Row]:
+def _place(samples: list[Sample], config: DatasetConfig, listed: IdentityList | None) -> list[Row]:
     if listed:
-        rows = splits.as_listed(samples, listed, seed)
+        rows = splits.as_listed(samples, listed, config.seed)
         if listed.groups:
             return fine_grained.listed_groups(rows, listed)
-    elif protocol == "benchmark":
-        rows = splits.as_published(samples, seed, test_share)
+    elif config.protocol == "benchmark":
+        rows = splits.as_published(samples, config.seed, config.test_share)
     else:
-        rows = splits.with_training_sets(samples, seed, test_share)
-    match protocol:
+        rows = splits.with_training_sets(samples, config.seed, config.test_share)
+    match config.protocol:
         case "benchmark":
             return fine_grained.benchmark(rows)
         case "fg_reid":
-            return fine_grained.fg_reid(rows, seed, other_share, gallery_share)
+            return fine_grained.fg_reid(rows, config.seed, config.other_share, config.gallery_share)
         case "fg_reid_v2":
             return fine_grained.fg_reid_v2(rows)
 

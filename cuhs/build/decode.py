@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from cuhs.build.near_duplicates import photograph_hash
 from cuhs.errors import CuhsError
 from cuhs.images import BadImage, load
-from cuhs.raw.sources import SourceFiles, raw_bytes
+from cuhs.raw.config import Source
+from cuhs.raw.sources import raw_bytes
 
 # An image over all sources: source and path.
 Key = tuple[str, str]
@@ -47,7 +48,7 @@ class Batch:
         known: earlier findings, by path.
     """
 
-    files: SourceFiles
+    files: Source
     paths: list[str]
     known: dict[str, Finding]
 
@@ -64,7 +65,7 @@ def inspect(batch: Batch) -> list[Finding]:
     return [_inspect_image(batch.files, path, batch.known.get(path)) for path in batch.paths]
 
 
-def _inspect_image(files: SourceFiles, path: str, known: Finding | None) -> Finding:
+def _inspect_image(files: Source, path: str, known: Finding | None) -> Finding:
     try:
         data = raw_bytes(files, path)
     except OSError as error:

@@ -4,18 +4,16 @@ A query of a group is ranked against the gallery rows of that group.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
+from cuhs.build.config import GalleryShare
 from cuhs.build.splits import Row, draw
 from cuhs.errors import CuhsError
 from cuhs.raw.identity_list import IdentityList
 from cuhs.raw.labels import COLOURS
 
 FINE = ("black", "white")
-
-# Table 1: a gallery of 837 identities for 418 that query in the black group, of 706 for 628 in the white one.
-GALLERY_SHARE = {"black": 1.0, "white": 0.12}
 
 
 def benchmark(rows: list[Row]) -> list[Row]:
@@ -38,7 +36,7 @@ def fg_reid_v2(rows: list[Row]) -> list[Row]:
 
 
 def fg_reid(
-    rows: list[Row], seed: int, other_share: float, gallery_share: Mapping[str, float] = GALLERY_SHARE
+    rows: list[Row], seed: int, other_share: float, gallery_share: GalleryShare = GalleryShare()
 ) -> list[Row]:
     """FG-reID (section 4): a black and a white group, each with some people in other clothes.
 
@@ -67,7 +65,7 @@ def fg_reid(
             members[training, group] |= wearing[group].union(joining)
             if not training:
                 asked = len(wearing[group]) + len(joining)
-                bystanders[group].update(order[len(joining) :][: round(gallery_share[group] * asked)])
+                bystanders[group].update(order[len(joining) :][: round(getattr(gallery_share, group) * asked)])
 
     def groups(row: Row) -> tuple[str, ...]:
         if not row.sample.is_person:

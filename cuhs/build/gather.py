@@ -11,9 +11,10 @@ from cuhs.build.parallel import Mapper
 from cuhs.build.scratch import Scratch
 from cuhs.build.unusual_boxes import implausible
 from cuhs.errors import CuhsError
+from cuhs.raw.config import Source
 from cuhs.raw.head_shoulder_boxes import Box, normalise
 from cuhs.raw.records import RawImage, Sample
-from cuhs.raw.sources import Listed, SourceFiles
+from cuhs.raw.sources import Listed
 
 Progress = Callable[[str, int, int], None]
 
@@ -40,7 +41,7 @@ class Checked:
 
 
 def check(
-    sources: Mapping[str, SourceFiles],
+    sources: Mapping[str, Source],
     listed: Mapping[str, Listed],
     scratch: Scratch,
     mapper: Mapper,
@@ -107,7 +108,7 @@ def unusual_boxes(checked: Checked) -> list[dict[str, str]]:
 
 
 def _inspected(
-    sources: Mapping[str, SourceFiles],
+    sources: Mapping[str, Source],
     listed: Mapping[str, Listed],
     scratch: Scratch,
     mapper: Mapper,

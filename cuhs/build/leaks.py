@@ -3,13 +3,11 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
+from cuhs.build.config import Problem
 from cuhs.build.decode import Finding, Key
 from cuhs.build.near_duplicates import BITS, COPY, nearest
 from cuhs.build.splits import Row
-
-Problem = Literal["near_duplicates", "shared_identities", "no_match"]
 
 # Pairs of different people that are shown though they are no copies: the next in likeness.
 CLOSEST = 12

@@ -12,8 +12,9 @@ from cuhs.build.fine_grained import Row
 from cuhs.data.shards import SPLITS, shard_content
 from cuhs.errors import CuhsError
 from cuhs.images import load
+from cuhs.raw.config import Source
 from cuhs.raw.head_shoulder_boxes import Box
-from cuhs.raw.sources import SourceFiles, raw_bytes
+from cuhs.raw.sources import raw_bytes
 
 SHARD_ROWS = 2_000
 SHARD_BYTES = 64 * 2**20
@@ -66,7 +67,7 @@ class Shard:
 
     file: str
     key: str
-    files: SourceFiles
+    files: Source
     items: list[Item]
 
 
@@ -75,7 +76,7 @@ def plan(
     findings: Mapping[Key, Finding],
     boxes: Mapping[Key, Box],
     origins: Mapping[Key, str],
-    sources: Mapping[str, SourceFiles],
+    sources: Mapping[str, Source],
 ) -> list[Shard]:
     """Cut each source's part of each split into shards of :data:`SHARD_ROWS` rows or :data:`SHARD_BYTES`.
 
@@ -129,7 +130,7 @@ def pack(shard: Shard) -> bytes:
     return shard_content({"image": _image(shard.files, item), **item.labels()} for item in shard.items)
 
 
-def _image(files: SourceFiles, item: Item) -> bytes:
+def _image(files: Source, item: Item) -> bytes:
     path = item.row.sample.raw.path
     try:
         data = raw_bytes(files, path)

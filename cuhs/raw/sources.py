@@ -3,9 +3,9 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from cuhs.errors import CuhsError
+from cuhs.raw.config import Source
 from cuhs.raw.head_shoulder_boxes import PixelBoxes, read_boxes
 from cuhs.raw.keypoints import read_coco_boxes, read_market_boxes
 from cuhs.raw.labels import read_attributes, read_colours
@@ -24,41 +24,6 @@ from cuhs.raw.records import Layout, RawImage
 
 # The layouts whose identities have published attributes, and the variable that holds these.
 ATTRIBUTES: dict[Layout, str] = {"market1501": "market_attribute", "dukemtmc": "duke_attribute"}
-
-
-@dataclass(frozen=True)
-class SourceFiles:
-    """A raw dataset on disk.
-
-    Attributes:
-        layout: the reader to take.
-        folder: the publisher's folder.
-        images: which of CUHK03's boxes.
-        split: CUHK03's split file.
-        pattern: what the paths of layout ``pattern`` mean (:func:`cuhs.raw.layouts.pattern.read`).
-        clothing: CSV of ``pid,colour``, or ``market_attribute.mat`` as published; identities without a row
-            are ``other``.
-        boxes: CSV of ``file,x1,y1,x2,y2``; images without a row have no box.
-        keypoints: people's key points for the images without a box: a JSON file in COCO's form, or, for layout
-            ``market1501``, the folder with the published 14 points.
-        detector: weights of a detector of key points for the people that still have no box: ``coco`` or a file, see
-            :func:`cuhs.build.boxes.detector.keypoint_rcnn`.
-        fixed_box: give the upper part of the image to people who have no box then.
-        classify: find the colour of people without a label by :mod:`cuhs.build.colours.linear_model`; otherwise they
-            are ``other``.
-    """
-
-    layout: Layout
-    folder: Path
-    images: Literal["labeled", "detected"] = "labeled"
-    split: Path | None = None
-    pattern: str | None = None
-    clothing: Path | None = None
-    boxes: Path | None = None
-    keypoints: Path | None = None
-    detector: str | None = None
-    fixed_box: bool = False
-    classify: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +48,7 @@ class Listed:
         return len({image.pid for image in self.images if image.is_person} - self.colours.keys())
 
 
-def list_source(source: str, files: SourceFiles) -> Listed:
+def list_source(source: str, files: Source) -> Listed:
     """Read the names of a source's images, and its annotation files.
 
     Raises:
@@ -107,7 +72,7 @@ def list_source(source: str, files: SourceFiles) -> Listed:
     )
 
 
-def raw_bytes(files: SourceFiles, path: str) -> bytes:
+def raw_bytes(files: Source, path: str) -> bytes:
     """The bytes of an image file of a source; of an image in ``cuhk-03.mat``, those of a PNG of it.
 
     May be called by several threads and processes at a time.
@@ -124,7 +89,7 @@ def raw_bytes(files: SourceFiles, path: str) -> bytes:
     return (files.folder / path).read_bytes()
 
 
-def _read_layout(source: str, files: SourceFiles) -> list[RawImage]:
+def _read_layout(source: str, files: Source) -> list[RawImage]:
     if files.split and files.layout != "cuhk03":
         raise CuhsError(f"data.sources.{source}.split: only the cuhk03 layout takes a split file; remove it")
     if files.pattern and files.layout != "pattern":
@@ -148,7 +113,7 @@ def _read_layout(source: str, files: SourceFiles) -> list[RawImage]:
             return pattern.read(files.folder, files.pattern)
 
 
-def _beside(files: SourceFiles, listed: set[str]) -> list[str]:
+def _beside(files: Source, listed: set[str]) -> list[str]:
     """Image files in the folders that the layout reads, whatever their names."""
     if files.layout == "pattern":
         found = image_tree(files.folder)
@@ -158,7 +123,7 @@ def _beside(files: SourceFiles, listed: set[str]) -> list[str]:
     return [path.relative_to(files.folder).as_posix() for path in found]
 
 
-def _read_boxes(source: str, files: SourceFiles, listed: set[str]) -> PixelBoxes:
+def _read_boxes(source: str, files: Source, listed: set[str]) -> PixelBoxes:
     boxes = read_boxes(files.boxes, listed) if files.boxes else PixelBoxes()
     if files.keypoints is None:
         return boxes

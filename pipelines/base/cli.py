@@ -1,48 +1,49 @@
-"""What every stage's entry point shares: one-line errors and exit codes."""
+"""What every command and stage shares: help from its docstring, one-line errors, exit codes."""
 
+import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cuhs.errors import CuhsError
-from pipelines.training.preemption import Terminated
+from pipelines.base.signals import Terminated
 
 
-def run_stage(name: str, main: Callable[[], None]) -> None:
-    """Run a stage here, or on the cluster whose job server ``RAY_ADDRESS`` names; see :func:`run`."""
-    if elsewhere():
-        # Here and not at the top: it takes seconds to import.
-        from pipelines.cluster import submit
-
-        run(lambda: submit.submit(name))
-    else:
-        run(main)
+def parser(prog: str, doc: str | None) -> argparse.ArgumentParser:
+    """A parser whose help is a module's docstring, as it is written there."""
+    return argparse.ArgumentParser(
+        prog=prog, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
 
 
-def elsewhere() -> bool:
-    """Whether ``RAY_ADDRESS`` names a job server, on which stages run then."""
-    return os.environ.get("RAY_ADDRESS", "").startswith(("http://", "https://"))
+def run(work: Callable[[], object]) -> int:
+    """Do the work of a command.
 
+    A :class:`CuhsError` becomes one line on stderr. Set ``CUHS_DEBUG=1`` to see the stack trace instead.
 
-def run(main: Callable[[], None]) -> None:
-    """Run a stage; a :class:`CuhsError` becomes one line on stderr and exit code 2, a :class:`Terminated` 143.
-
-    Set ``CUHS_DEBUG=1`` to see the stack trace instead.
+    Returns:
+        The exit code: 0, 2 after an error, 143 after SIGTERM, 130 after Ctrl-C.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for talkative in ("alembic", "botocore"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
     try:
-        main()
+        work()
     except CuhsError as error:
         if os.environ.get("CUHS_DEBUG"):
             raise
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except Terminated as terminated:
         print(terminated, file=sys.stderr)
-        sys.exit(143)
+        return 143
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        return 130
+    return 0
+
+
+def parse_nothing(prog: str, doc: str | None, argv: Sequence[str] | None) -> None:
+    """Refuse every argument but ``--help``."""
+    parser(prog, doc).parse_args(argv)

@@ -21,6 +21,11 @@ def progress() -> Progress:
     )
 
 
+def note(line: str) -> None:
+    """Print what a user should know of, in yellow, as it is written."""
+    console.print(f"note: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
 def summary_table(metrics: Mapping[str, Mapping[str, Any]], title: str) -> None:
     """Print the measures of each group, with the 95 % interval of mAP and rank-1."""
     table = Table(title=title)

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from cuhs.build.config import DatasetConfig
 from cuhs.config import Config
 from cuhs.errors import CuhsError
 from cuhs.network.config import InstanceStream, NetworkConfig, PartStream
-from cuhs.raw.records import Layout
 from cuhs.training.config import HslTraining, ReIDTraining
 
 Positive = Annotated[int, Field(ge=1)]
@@ -31,44 +31,6 @@ class Synthesize(Config):
     folder: Path = Path("data/fg_synth")
     identities: Annotated[int, Field(ge=8)] = 150
     images: Annotated[int, Field(ge=32)] = 1500
-
-
-class Source(Config):
-    """One raw dataset: its layout, where it lies, and the annotation files that come with it."""
-
-    layout: Layout
-    folder: Path
-    images: Literal["labeled", "detected"] = "labeled"
-    split: Path | None = None
-    pattern: str | None = None
-    clothing: Path | None = None
-    boxes: Path | None = None
-    keypoints: Path | None = Field(None, description="for images that `boxes` has no row of")
-    detector: str | None = Field(None, description="Keypoint R-CNN for people without a box: coco, or a weights file")
-    fixed_box: bool = Field(False, description="the upper third for people who have no box then")
-    classify: bool = Field(True, description="find the colour of people without a label; false: they are `other`")
-
-
-class GalleryShare(Config):
-    """People in other clothes who are in a group's gallery only, for each person who is asked for."""
-
-    black: Annotated[float, Field(ge=0)] = 1.0
-    white: Annotated[float, Field(ge=0)] = 0.12
-
-
-class Data(Config):
-    """What dataset is built from which raw folders; paths of sources are relative to ``raw``."""
-
-    name: str
-    raw: Path
-    protocol: Literal["benchmark", "fg_reid", "fg_reid_v2"] = "benchmark"
-    seed: int = 0
-    test_share: Share = 0.5
-    other_share: Share = 0.3
-    gallery_share: GalleryShare = GalleryShare()
-    identities: Path | None = None
-    allow: tuple[Literal["near_duplicates", "shared_identities", "no_match"], ...] = ()
-    sources: dict[str, Source] = Field(min_length=1)
 
 
 class Image(Config):
@@ -166,7 +128,7 @@ class Params(Config):
     profile: str
     variant: str
     synthesize: Synthesize
-    data: Data
+    data: DatasetConfig
     image: Image
     network: NetworkConfig
     pretrain_hsl: HslTraining

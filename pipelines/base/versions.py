@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-import cuhs
 from cuhs.data.shards import read_summary
+from pipelines.base import stages
+from pipelines.base.paths import DATASET
 
-DATASET = Path("data/dataset")
 COMMIT, DIRTY = "CUHS_COMMIT", "CUHS_DIRTY"
 
 
@@ -25,8 +25,8 @@ def data_digest(root: Path = DATASET, lock: Path = Path("dvc.lock")) -> str:
     """What DVC calls the built dataset: its hash in ``dvc.lock``, or the dataset's own version where that is of
     another build, or DVC has no part in this."""
     try:
-        stages = yaml.safe_load(lock.read_text())["stages"]
-        (locked,) = (out for out in stages["build_dataset"]["outs"] if out["path"] == root.as_posix())
+        locked_stages = yaml.safe_load(lock.read_text())["stages"]
+        (locked,) = (out for out in locked_stages["build_dataset"]["outs"] if out["path"] == root.as_posix())
         files = [path for path in root.rglob("*") if path.is_file()]
         if (locked["nfiles"], locked["size"]) == (len(files), sum(path.stat().st_size for path in files)):
             return str(locked["md5"])
@@ -35,13 +35,19 @@ def data_digest(root: Path = DATASET, lock: Path = Path("dvc.lock")) -> str:
     return data_version(root)
 
 
-def code_version() -> str:
-    """Hash of all Python files of the library and the pipelines."""
+def code_version(stage: str) -> str:
+    """Hash of the code that a stage depends on, as ``dvc.yaml`` lists it.
+
+    Interrupted trainings are found by it, so that a change of other code loses none of their checkpoints.
+
+    Raises:
+        CuhsError: there is no such stage.
+    """
     digest = hashlib.sha256()
-    for package in (Path(cuhs.__file__).parent, Path(__file__).parent):
-        for path in sorted(package.rglob("*.py")):
-            digest.update(f"{package.name}/{path.relative_to(package)}\0".encode())
-            digest.update(path.read_bytes())
+    for path in stages.read(stage).code:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and "__pycache__" not in file.parts:
+                digest.update(f"{file.as_posix()}\0{file_version(file)}\0".encode())
     return digest.hexdigest()
 
 

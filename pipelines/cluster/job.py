@@ -13,14 +13,18 @@ from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 
+from cuhs.errors import CuhsError
 from pipelines.base import cli
+from pipelines.base.paths import OUTBOX
 from pipelines.base.versions import COMMIT, DIRTY
 from pipelines.storage import places
+from pipelines.storage.inside import below, inside
 from pipelines.storage.object_store import VARIABLE, ObjectStore
 from pipelines.storage.trees import files_of
-from pipelines.tracking.run import OUTBOX
 
 RESULTS = "outputs.json"
+# That run on a cluster.
+STAGES = ("pretrain_hsl", "train", "evaluate", "tune")
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,34 @@ class Order:
 
 
 def read(text: str) -> Order:
-    """An order from JSON."""
-    found = json.loads(text)
-    return Order(**{**found, "outputs": tuple(found["outputs"])})
+    """An order from JSON.
+
+    Raises:
+        CuhsError: it is none, its stage is none that runs on a cluster, or a path in it leaves the project.
+    """
+    try:
+        found = json.loads(text)
+        order = Order(**{**found, "outputs": tuple(found["outputs"])})
+        inputs, outputs = dict(order.inputs), order.outputs
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CuhsError(
+            f"ORDER: no order of a job ({type(error).__name__}: {error}); submit the stage again"
+        ) from error
+    if order.stage not in STAGES:
+        raise CuhsError(f"ORDER: {order.stage!r} does not run on a cluster; there are {', '.join(STAGES)}")
+    for path in (*inputs, *outputs):
+        below(Path(), path)
+    return order
 
 
-def main() -> None:
-    """Do the order that the command line names."""
+def main() -> int:
+    """Do the order that the command line names; returns the exit code."""
+    return cli.run(_work)
+
+
+def _work() -> None:
+    if len(sys.argv) != 3:
+        raise CuhsError("usage: python -m pipelines.cluster.job NAME ORDER")
     name, order = sys.argv[1], read(sys.argv[2])
     sys.argv = [order.stage]
     os.environ[VARIABLE] = order.store
@@ -77,9 +102,11 @@ def main() -> None:
         Path(item.name).symlink_to(item)
     with places.located({path: places.tree(store, digest) for path, digest in order.inputs.items()}) as inputs:
         for path, here in inputs.items():
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).symlink_to(here)
-        import_module(f"pipelines.{order.stage}").main()
+            # The code is linked, and a path that leads into it is refused.
+            place = inside(Path(), path)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(here)
+        import_module(f"pipelines.stages.{order.stage}").run()
     # What MLflow did not take yet goes home with the outputs and is sent from there.
     made = [*order.outputs, *([str(OUTBOX)] if any(OUTBOX.glob("*/*.json")) else [])]
     write_results(store, name, {path: store.push(Path(path)) for path in made})
@@ -94,15 +121,28 @@ def write_results(store: ObjectStore, name: str, trees: dict[str, str]) -> None:
 
 
 def read_results(store: ObjectStore, name: str) -> dict[str, str] | None:
-    """What :func:`write_results` said; none where it has not yet, or it was fetched and removed."""
+    """What :func:`write_results` said; none where it has not yet, or it was fetched and removed.
+
+    Raises:
+        CuhsError: it is damaged, or the store failed.
+    """
     digests = _of(store, name).trees()
     if not digests:
         return None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / RESULTS
         _of(store, name).pull(digests[-1], path)
+        return _results(path, name)
+
+
+def _results(path: Path, name: str) -> dict[str, str]:
+    try:
         found: dict[str, str] = json.loads(path.read_text())
-        return found
+        if all(isinstance(digest, str) for digest in found.values()):
+            return found
+    except (OSError, ValueError, AttributeError, RecursionError):
+        pass  # told below
+    raise CuhsError(f"{name}: its results are damaged; delete the job in Ray and submit the stage again")
 
 
 def forget_results(store: ObjectStore, name: str) -> None:
@@ -115,4 +155,4 @@ def _of(store: ObjectStore, name: str) -> ObjectStore:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    sys.exit(main())

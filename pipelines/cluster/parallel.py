@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from cuhs.build.parallel import AHEAD, Mapper, map_on_cores
-from pipelines.base import cli
+from pipelines.cluster.entry import elsewhere
 from pipelines.cluster.resources import start_ray
 
 T = TypeVar("T")
@@ -20,7 +20,7 @@ def mapper() -> Mapper:
     Else, and where it names a job server (``http://…``), which knows nothing of the files here, the local one.
     """
     ray = sys.modules.get("ray")
-    if not cli.elsewhere() and (os.environ.get("RAY_ADDRESS") or (ray and ray.is_initialized())):
+    if not elsewhere() and (os.environ.get("RAY_ADDRESS") or (ray and ray.is_initialized())):
         return map_on_cluster
     return map_on_cores
 

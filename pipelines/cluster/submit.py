@@ -6,7 +6,6 @@ are the cluster's own. The job's name follows from all that it gets, so that who
 that runs already, and a connection lost is taken up again.
 """
 
-import argparse
 import asyncio
 import logging
 import os
@@ -26,15 +25,15 @@ from ray.job_submission import JobInfo, JobStatus, JobSubmissionClient
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from cuhs.errors import CuhsError
-from pipelines.base import cli, params
+from pipelines.base import params, stages
 from pipelines.base.console import console
 from pipelines.base.params import Params
+from pipelines.base.signals import Terminated, on_sigterm
 from pipelines.base.versions import git_commit
-from pipelines.cluster import stages
-from pipelines.cluster.job import Order, forget_results, read_results
+from pipelines.cluster.fetch import fetch
+from pipelines.cluster.job import Order, read_results
 from pipelines.storage.object_store import ObjectStore
 from pipelines.storage.transfer import OnProgress
-from pipelines.training.preemption import Terminated, on_sigterm
 
 # How long a cluster that does not answer is waited for.
 PATIENCE_S = 600.0
@@ -66,16 +65,17 @@ class Client(JobSubmissionClient):
         return str(self._do_request("GET", "/api/version").json()["ray_version"])
 
 
-def main() -> None:
-    """Store the inputs of a stage, and print the command that submits it; ``dvc repro`` fetches what it made."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.cluster.submit", description=main.__doc__)
-    parser.add_argument("stage", choices=["pretrain_hsl", "train", "evaluate", "tune"])
-    stage = parser.parse_args().stage
+def command(stage: str) -> str:
+    """Store a stage's inputs, and give the command that submits it by hand; ``dvc repro`` fetches what it made.
+
+    Raises:
+        CuhsError: a server that it needs is not there, or is not named.
+    """
     order = _order(stage, params.load(), ObjectStore.from_environment())
     with tempfile.TemporaryDirectory() as folder:
         _copy_code(Path(folder))
         name = f"{_base(order, Path(folder))}-1"
-    print(f"ray job submit --submission-id {name} --working-dir . -- {_entrypoint(name, order)}")
+    return f"ray job submit --submission-id {name} --working-dir . -- {_entrypoint(name, order)}"
 
 
 def submit(stage: str) -> None:
@@ -97,7 +97,7 @@ def submit(stage: str) -> None:
     for _ in range(p.compute.max_failures + 1):
         name = _follow(client, store, order, p)
         if name:
-            _fetch(store, name)
+            fetch(store, name, order.outputs, _transfer)
             return
         log.warning("%s: its machines were lost; it is submitted again and goes on from its last checkpoint", stage)
     raise CuhsError(
@@ -255,19 +255,6 @@ def _show(text: str) -> None:
     sys.stderr.flush()
 
 
-def _fetch(store: ObjectStore, name: str) -> None:
-    made = read_results(store, name)
-    if made is None:
-        raise CuhsError(
-            f"{name}: succeeded, but its outputs are not in {store.url}; set CUHS_STORE alike on the cluster"
-        )
-    for path, digest in sorted(made.items()):
-        with _transfer(path) as moved:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            store.pull(digest, Path(path), moved)
-    forget_results(store, name)
-
-
 @contextmanager
 def _transfer(label: str) -> Iterator[OnProgress]:
     """A bar of bytes."""
@@ -298,7 +285,3 @@ def _copy_code(folder: Path) -> None:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-if __name__ == "__main__":
-    cli.run(main)

@@ -1,29 +1,24 @@
-"""``python -m pipelines.commands.checkout RUN``: the code, parameters and data that a model was trained with.
+"""The code, parameters and data that a model was trained with.
 
 RUN is the id of an MLflow run, or ``models:/NAME@champion``, ``models:/NAME/VERSION``. The commit is checked out,
 ``params.yaml`` and ``dvc.lock`` are the run's, and DVC brings the data that they name: ``dvc repro`` then trains the
 model again, or takes it from DVC's cache.
 """
 
-import argparse
 import logging
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-
-from mlflow.exceptions import MlflowException
 
 from cuhs.errors import CuhsError
 from pipelines.base import cli
 from pipelines.base.console import console
-from pipelines.tracking.mlflow_store import connect, does_not_answer
+from pipelines.tracking.reproduce import FILES, FOLDER
 
-# Artifacts of a model's run.
-FOLDER = "reproduce"
-FILES = (Path("params.yaml"), Path("dvc.lock"))
 STORES = Path(".dvc/config")
 # Stages whose outputs the training needs.
 NEEDED = ("build_dataset", "pretrain_hsl")
@@ -31,15 +26,20 @@ NEEDED = ("build_dataset", "pretrain_hsl")
 log = logging.getLogger(__name__)
 
 
-def main() -> None:
-    """Change the working copy to what a run had."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.commands.checkout",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", help="id of an MLflow run, or models:/NAME@champion")
-    name = parser.parse_args().run
+def main(argv: Sequence[str] | None = None) -> int:
+    """Change the working copy to what a run had; returns the exit code."""
+    parser = cli.parser("cuhs checkout", __doc__)
+    parser.add_argument("run", metavar="RUN", help="id of an MLflow run, or models:/NAME@champion")
+    arguments = parser.parse_args(argv)
+    return cli.run(lambda: check_out(arguments.run))
+
+
+def check_out(name: str) -> None:
+    """Bring back the commit, the parameters and the data of a run.
+
+    Raises:
+        CuhsError: there is no such run, MLflow does not answer, or the working copy has changes.
+    """
     _refuse_changes()
     with tempfile.TemporaryDirectory() as folder:
         commit, files = _read(name, Path(folder))
@@ -61,6 +61,11 @@ def main() -> None:
 
 def _read(name: str, folder: Path) -> tuple[str, list[Path]]:
     """The commit of a run and its files."""
+    # Not at the top: it takes seconds to import.
+    from mlflow.exceptions import MlflowException
+
+    from pipelines.tracking.mlflow_store import connect, does_not_answer
+
     client = connect()
     try:
         if match := re.fullmatch(r"models:/([^/@]+)(?:@(.+)|/(\d+))", name):
@@ -110,4 +115,4 @@ def _run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    sys.exit(main())

@@ -6,9 +6,10 @@ from typing import get_args
 from rich.table import Table
 from rich.text import Text
 
+from cuhs.raw.config import Source
 from cuhs.raw.records import RawImage, Sample, Split
-from cuhs.raw.sources import Listed, SourceFiles, list_source
-from pipelines.base.console import console
+from cuhs.raw.sources import Listed, list_source
+from pipelines.base.console import console, note
 
 SHOWN = 8
 
@@ -16,7 +17,7 @@ SHOWN = 8
 SPLITS: tuple[Split | None, ...] = (*get_args(Split), None)
 
 
-def preview(source: str, files: SourceFiles) -> None:
+def preview(source: str, files: Source) -> None:
     """Print some images of a source with what is read of them, counts, and what could not be read.
 
     Raises:
@@ -26,7 +27,7 @@ def preview(source: str, files: SourceFiles) -> None:
     console.print(_examples(source, files, listed))
     console.print(_counts(listed))
     for line in _notes(files, listed):
-        console.print(f"note: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        note(line)
 
 
 def spread(images: list[RawImage], count: int = SHOWN) -> list[RawImage]:
@@ -39,7 +40,7 @@ def spread(images: list[RawImage], count: int = SHOWN) -> list[RawImage]:
     return chosen
 
 
-def _examples(source: str, files: SourceFiles, listed: Listed) -> Table:
+def _examples(source: str, files: Source, listed: Listed) -> Table:
     table = Table(
         "file", "pid", "camid", "split", "colour", "box", title=f"{source}: {files.folder} as {files.layout}"
     )
@@ -58,7 +59,7 @@ def _examples(source: str, files: SourceFiles, listed: Listed) -> Table:
     return table
 
 
-def _box(files: SourceFiles, listed: Listed, image: RawImage) -> str:
+def _box(files: Source, listed: Listed, image: RawImage) -> str:
     """Where the image's box comes from, or will."""
     if image.path in listed.boxes.by_path:
         return listed.boxes.origin(image.path)
@@ -92,7 +93,7 @@ def _figures(images: Iterable[RawImage], listed: Listed) -> tuple[int, ...]:
     )
 
 
-def _notes(files: SourceFiles, listed: Listed) -> list[str]:
+def _notes(files: Source, listed: Listed) -> list[str]:
     lines = []
     if listed.strays:
         lines.append(f"{len(listed.strays):,} images have other names than the layout's: {_some(listed.strays)}")

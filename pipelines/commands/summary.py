@@ -1,15 +1,24 @@
-"""``python -m pipelines.commands.summary``: the last evaluation's table, and where to look further."""
+"""The table of the last evaluation, and where to look further."""
 
 import json
+import sys
+from collections.abc import Sequence
 
 from cuhs.errors import CuhsError
 from pipelines.base import cli, params
-from pipelines.base.console import console, summary_table
-from pipelines.stages.evaluate import METRICS, REPORT
+from pipelines.base.paths import METRICS, REPORT
 
 
-def main() -> None:
-    """Print ``reports/metrics.json`` and the places of the report and the MLflow UI."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print ``reports/metrics.json`` and where the report and the MLflow UI are; returns the exit code."""
+    cli.parse_nothing("cuhs summary", __doc__, argv)
+    return cli.run(_show)
+
+
+def _show() -> None:
+    # Not at the top: help needs no tables.
+    from pipelines.base.console import console, summary_table
+
     p = params.load()
     if not METRICS.is_file():
         raise CuhsError(f"{METRICS}: missing; nothing has been evaluated yet (dvc repro)")
@@ -19,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    sys.exit(main())

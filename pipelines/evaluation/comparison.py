@@ -1,9 +1,5 @@
-"""``python -m pipelines.evaluation.comparison A B``: is model A better than model B on the same queries?
+"""Is model A better than model B on the same queries?"""
 
-A and B are ``queries.csv`` files of two evaluations, or ids of the MLflow runs that hold them.
-"""
-
-import argparse
 import csv
 import re
 from collections.abc import Iterator
@@ -11,31 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from mlflow.exceptions import MlflowException
-from rich.table import Table
 
 from cuhs.errors import CuhsError
 from cuhs.evaluation.bootstrap import Difference, paired
-from pipelines.base import cli
-from pipelines.base.console import console
 from pipelines.tracking.mlflow_store import connect
 
 Queries = dict[str, dict[str, tuple[str, float]]]
-
-
-def main() -> None:
-    """Print the difference of each group in a measure, with its 95 % interval and p-value, paired by query."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.evaluation.comparison", description=__doc__)
-    parser.add_argument("a", help="queries.csv, or the id of an MLflow run")
-    parser.add_argument("b", help="what it is compared with")
-    parser.add_argument("--measure", default="mAP", help="mAP (the default), or rank1, rank5, …")
-    arguments = parser.parse_args()
-    measure = arguments.measure
-    differences = list(compare(*(read(origin, measure) for origin in (arguments.a, arguments.b))))
-    table = Table("group", "queries", f"{measure} of A − {measure} of B", "95 % interval", "p")
-    for group, count, difference in differences:
-        interval = f"{100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
-        table.add_row(group, str(count), f"{100 * difference.mean:+.1f}", interval, f"{difference.p:.4f}")
-    console.print(table)
 
 
 def compare(a: Queries, b: Queries) -> Iterator[tuple[str, int, Difference]]:
@@ -80,9 +57,7 @@ def read(origin: str, measure: str = "mAP") -> Queries:
                     found = float(row["ap"]) if measure == "mAP" else int(row["first_hit"]) <= int(measure[4:])
                     queries.setdefault(row["group"], {})[row["query"]] = (row["pid"], float(found))
         except (KeyError, ValueError) as error:
-            raise CuhsError(f"{origin}: not a table of queries as pipelines.stages.evaluate writes it") from error
+            raise CuhsError(
+                f"{origin}: not a table of queries as an evaluation writes it (reports/queries.csv)"
+            ) from error
     return queries
-
-
-if __name__ == "__main__":
-    cli.run(main)

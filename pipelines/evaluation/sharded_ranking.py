@@ -1,10 +1,8 @@
-"""``python -m pipelines.evaluation.sharded_ranking QUERY GALLERY``: rank a gallery larger than a machine's memory, on Ray.
+"""Ranking a gallery larger than a machine's memory, on Ray.
 
-QUERY is a Parquet file and GALLERY a folder of them, with the columns that :mod:`pipelines.evaluation.feature_files` says.
 Every worker has to see the files under the same path. Each holds the queries and a few thousand rows at a time.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,28 +14,12 @@ from cuhs.evaluation.counting import Matches
 from cuhs.evaluation.groups import ALL, Features
 from cuhs.evaluation.ranking import Ranking
 from cuhs.evaluation.sharding import Shard, count_rows, find_matches
-from pipelines.base import cli
-from pipelines.base.console import console, progress
+from pipelines.base.console import progress
 from pipelines.cluster.resources import start_ray
 from pipelines.evaluation import feature_files
 
 # Rows of a file that are held at a time, the same in both passes: 128 MiB of 2048 dimensions.
 ROWS = 16_384
-
-
-def main() -> None:
-    """Print mAP, mINP and CMC."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.evaluation.sharded_ranking", description=__doc__)
-    parser.add_argument("query", type=Path, help="Parquet file")
-    parser.add_argument("gallery", type=Path, help="folder of Parquet files")
-    arguments = parser.parse_args()
-    files = sorted(arguments.gallery.glob("*.parquet"))
-    if not files:
-        raise CuhsError(f"{arguments.gallery}: no Parquet file here")
-    ranking = rank_files(arguments.query, files)
-    for name, value in ranking.percentages().items():
-        console.print(f"{name:>6}  {value:.2f}")
-    console.print(f"{ranking.valid.sum()} queries, {len(ranking.without_match)} more without a match")
 
 
 def rank_files(query: Path, gallery: Sequence[Path], *, rows: int = ROWS) -> Ranking:
@@ -108,7 +90,3 @@ def _results(tasks: list[Any], what: str) -> Iterator[Any]:
                     raise error.cause from error
                 raise
             bar.advance(shown)
-
-
-if __name__ == "__main__":
-    cli.run(main)

@@ -1,82 +1,29 @@
-"""Stage ``pretrain_hsl``: the head-shoulder localiser (Eq. 15), tracked in a run of its own."""
+"""Stage ``pretrain_hsl``: the head-shoulder localiser (Eq. 15), trained before the network."""
 
-import json
-import logging
-from pathlib import Path
+import sys
+from collections.abc import Sequence
 
-import numpy as np
-import torch
-
-from cuhs.data.dataset import PersonImages
-from cuhs.export import ModelCard, save_hsl
-from cuhs.network.cuhs import make_hsl
-from cuhs.training.hsl import constant_box_iou
 from pipelines.base import cli, params
-from pipelines.base.versions import DATASET, code_version, data_version, run_name
-from pipelines.tracking import stage_runs
-from pipelines.training import ray_training
-from pipelines.training.trainings import HslRun, boxed_split
-
-OUT = Path("models/hsl")
-METRICS = Path("reports/hsl.json")
-
-log = logging.getLogger(__name__)
+from pipelines.cluster.entry import run_stage
 
 
-def main() -> None:
-    """Train ``models/hsl``; without any box there is nothing to learn, and only variants that need it fail."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stage with ``params.yaml``, here or as a job on a cluster; returns the exit code."""
+    cli.parse_nothing("python -m pipelines.stages.pretrain_hsl", __doc__, argv)
+    return run_stage("pretrain_hsl", run)
+
+
+def run() -> None:
+    """Train ``models/hsl`` in this process."""
     p = params.load()
-    images = PersonImages(DATASET, "train", p.image.height, p.image.width)
-    if np.isnan(images.boxes).all():
-        log.warning("localiser: no training image has a head-shoulder box; variants with a learned region cannot run")
-        OUT.mkdir(parents=True, exist_ok=True)
-        _write_metrics({"images": 0})
-        return
-    trained, held = boxed_split(images, p)
-    constant = constant_box_iou(images.boxes[trained], images.boxes[held])
-    data = data_version()
-    inputs = {
-        "data": data,
-        "image": p.image.model_dump(),
-        "backbone": (p.network.backbone, p.network.weights),
-        "pretrain_hsl": p.pretrain_hsl.model_dump(),
-        "workers": p.compute.workers,
-        "code": code_version(),
-    }
-    name = run_name("pretrain_hsl", **inputs)
-    run = stage_runs.start_or_resume(name, p, kind="hsl", data_version=data)
-    log.info(
-        "localiser: %d boxed images, %d held out; a constant box has IoU %.3f",
-        len(trained),
-        len(held),
-        constant,
-    )
-    state = ray_training.train(HslRun, p, {"dataset": str(DATASET.resolve())}, name, run)
+    # Not at the top: it takes seconds to import.
+    import torch
 
-    hsl = make_hsl(p.network, pretrained=False)
-    hsl.load_state_dict(state["model"])
-    metrics = {
-        "iou": round(state["history"][-1]["iou"], 4),
-        "iou_constant_box": round(constant, 4),
-        "images": len(trained),
-        "held_out_images": len(held),
-    }
-    about = {**metrics, "run": run.key, "data_version": data}
-    card = ModelCard(network=p.network, height=p.image.height, width=p.image.width, localises=True, about=about)
-    save_hsl(hsl, card, OUT)
-    _write_metrics(metrics)
-    run.metrics({f"hsl/{key}": value for key, value in metrics.items()})
-    run.artifacts(OUT, "model")
-    run.finish()
-    ray_training.discard(name)
-    log.info("localiser: IoU %.3f on held-out identities (constant box %.3f)", metrics["iou"], constant)
+    from pipelines.training.localiser import train_localiser
 
-
-def _write_metrics(metrics: dict[str, float]) -> None:
-    METRICS.parent.mkdir(exist_ok=True)
-    METRICS.write_text(json.dumps(metrics, indent=2) + "\n")
+    torch.set_num_threads(1)
+    train_localiser(p)
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    cli.run_stage("pretrain_hsl", main)
+    sys.exit(main())

@@ -1,184 +1,43 @@
 """Stage ``register``: the evaluated model becomes a version in MLflow's registry, and the champion if it is better.
 
-Better means: on the same queries, paired, by a bootstrap over identities, in the metric of ``registry.metric``.
-
-``--dry-run`` only says what would be decided; ``--rollback [VERSION]`` makes an earlier version the champion again.
+Better means: on the same queries, by a paired bootstrap over identities, in the metric of ``registry.metric``.
 """
 
-import argparse
-import json
-import logging
-import tempfile
-import warnings
-from importlib.metadata import version as installed
-from pathlib import Path
-from typing import Any
+import sys
+from collections.abc import Sequence
 
-import mlflow
-import numpy as np
-from mlflow.entities import Metric
-from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, Schema, TensorSpec
-
-import cuhs
-from cuhs.errors import CuhsError
-from cuhs.export import load
 from pipelines.base import cli, params
-from pipelines.base.console import console
-from pipelines.base.params import Params
-from pipelines.base.versions import data_version, file_version
-from pipelines.evaluation import comparison as compare
-from pipelines.stages import evaluate, train
-from pipelines.tracking.mlflow_store import does_not_answer, uri
-from pipelines.tracking.registry import CHAMPION, DATA_VERSION, DECISION, MODEL, REASON, VALUE, Registered, Registry
-from pipelines.tracking.run import Run, send_left
-
-OUT = Path("reports/registration.json")
-# What the model's code imports; MLflow installs these versions where it serves the model.
-NEEDED = ("torch", "torchvision", "numpy", "pillow", "pydantic", "safetensors")
-
-log = logging.getLogger(__name__)
 
 
-def main() -> None:
-    """Register ``models/cuhs`` as it was evaluated last, decide, and write ``reports/registration.json``."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.stages.register",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def main(argv: Sequence[str] | None = None) -> int:
+    """Register, or with ``--dry-run`` and ``--rollback`` what these say; returns the exit code."""
+    parser = cli.parser("python -m pipelines.stages.register", __doc__)
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--dry-run", action="store_true", help="register nothing; say what would be decided")
+    instead.add_argument(
+        "--rollback",
+        nargs="?",
+        type=int,
+        const=0,
+        metavar="VERSION",
+        help="make an earlier version the champion again; by default the one before the champion",
     )
-    parser.add_argument("--dry-run", action="store_true", help="register nothing, only say what would be decided")
-    parser.add_argument(
-        "--rollback", nargs="?", type=int, const=0, metavar="VERSION", help="default: the champion before this one"
-    )
-    arguments = parser.parse_args()
-    p = params.load()
-    registry = Registry(p.registry.model)
-    try:
+    arguments = parser.parse_args(argv)
+
+    def work() -> None:
+        p = params.load()
+        # Not at the top: it takes seconds to import.
+        from pipelines.evaluation import registration
+
         if arguments.rollback is not None:
-            until_now, champion = registry.roll_back(arguments.rollback or None)
-            console.print(f"{champion} is the champion; {until_now} is not any more", highlight=False)
+            registration.roll_back(p, arguments.rollback or None)
         elif arguments.dry_run:
-            better, reason = _judge(p, registry.champion())
-            console.print(f"would {'be the champion' if better else 'stay a challenger'}: {reason}", highlight=False)
+            registration.foretell(p)
         else:
-            _register(p, registry)
-    except MlflowException as error:
-        raise does_not_answer(error) from error
+            registration.register(p)
 
-
-def _register(p: Params, registry: Registry) -> None:
-    send_left()
-    run = Run.read(evaluate.RUN_FILE)
-    if run.id is None:
-        raise CuhsError(f"MLFLOW_TRACKING_URI: {uri()} does not know the evaluation's run; start it or unset it")
-    weights = file_version(train.OUT / "model.safetensors")
-    known = [v for v in registry.versions() if v.version.run_id == run.id and v.tags.get(MODEL) == weights]
-    registered = known[0] if known else _log(p, registry, run.id, weights)
-    if DECISION not in registered.tags:
-        _decide(p, registry, registered)
-        registered = registry.version(registered.number)
-    champion = registry.champion()
-    about = {
-        "model": registry.name,
-        "version": registered.number,
-        "decision": registered.tags[DECISION],
-        "reason": registered.tags[REASON],
-        "champion": champion and champion.number,
-    }
-    OUT.write_text(json.dumps(about, indent=2) + "\n")
-    console.print(f"{registered} is {about['decision']}: {about['reason']}", highlight=False, soft_wrap=True)
-
-
-def _decide(p: Params, registry: Registry, challenger: Registered) -> None:
-    champion = registry.champion()
-    better, reason = _judge(p, champion)
-    if better:
-        over = champion.number if champion else 0
-        winner = registry.promote(challenger.number, over)
-        if winner != challenger.number:
-            better = False
-            reason += f"; but version {winner}, promoted over version {over} too, has the higher {p.registry.metric}"
-    registry.tag(challenger.number, {DECISION: CHAMPION if better else "challenger", REASON: reason})
-
-
-def _judge(p: Params, champion: Registered | None) -> tuple[bool, str]:
-    """Whether the evaluated model is better than the champion, and why."""
-    metric, (group, measure) = p.registry.metric, p.registry.metric.split("/")
-    ours = compare.read(str(evaluate.QUERIES), measure)
-    if not ours.get(group):
-        raise CuhsError(
-            f"registry.metric: {metric}: the evaluation has no query in {group!r}; it has {', '.join(ours)}"
-        )
-    if champion is None:
-        return True, "the first of its name"
-    if champion.tags.get(DATA_VERSION) == data_version():
-        theirs = champion.queries(measure)
-    else:
-        log.info("%s was evaluated on other data: it is evaluated on this data now", champion)
-        theirs = _evaluate(champion, p, measure)
-    differences = {name: difference for name, _, difference in compare.compare(ours, theirs)}
-    if group not in differences:
-        raise CuhsError(f"registry.metric: {metric}: too few identities in {group!r} to compare with {champion}")
-    found = differences[group]
-    better = bool(found.mean > 0 and found.p <= p.registry.p)
-    return better, (
-        f"{metric} {100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f}, p = {found.p:.4f}) "
-        f"against {champion}: {'better' if better else f'not better at p ≤ {p.registry.p:g}'}"
-    )
-
-
-def _evaluate(registered: Registered, p: Params, measure: str) -> compare.Queries:
-    with tempfile.TemporaryDirectory() as folder:
-        model, card = load(registered.download(Path(folder)))
-        _, features, groups = evaluate.judge(model, card, p)
-        path = Path(folder) / "queries.csv"
-        evaluate.write_queries(path, groups, features["query"])
-        return compare.read(str(path), measure)
-
-
-def _log(p: Params, registry: Registry, run_id: str, weights: str) -> Registered:
-    """Log the model with its thresholds and metrics, and make a version of it."""
-    metrics = json.loads(evaluate.METRICS.read_text())
-    thresholds = json.loads(evaluate.THRESHOLDS.read_text())
-    group, measure = p.registry.metric.split("/")
-    mlflow.set_tracking_uri(uri())
-    with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
-        # MLflow misses type hints and an example, from which it would guess the signature that is given here.
-        warnings.simplefilter("ignore")
-        logged: Any = mlflow.pyfunc.log_model(
-            name="cuhs",
-            python_model=str(Path(__file__).with_name("tracking") / "served_model.py"),
-            artifacts={"model": str(train.OUT), "thresholds": str(evaluate.THRESHOLDS)},
-            code_paths=[str(Path(cuhs.__file__).parent)],
-            signature=_signature(),
-            pip_requirements=[f"{name}=={installed(name).partition('+')[0]}" for name in NEEDED],
-            metadata={"thresholds": thresholds},
-        )
-    flat = {f"{name}/{key}": value for name, values in metrics.items() for key, value in values.items()}
-    now = mlflow.get_run(run_id).info.end_time
-    entries = [Metric(k, float(v), now, 0, model_id=logged.model_id) for k, v in flat.items() if v is not None]
-    registry.client.log_batch(run_id, metrics=entries)
-    tags = {
-        MODEL: weights,
-        DATA_VERSION: data_version(),
-        VALUE: str(metrics[group][measure]),
-        "cuhs.metric": p.registry.metric,
-        "cuhs.variant": p.variant,
-        "cuhs.profile": p.profile,
-    }
-    made = mlflow.register_model(logged.model_uri, registry.name, tags=tags)
-    return registry.version(int(made.version))
-
-
-def _signature() -> ModelSignature:
-    model, _ = load(train.OUT)
-    width = sum(model.widths.values())
-    return ModelSignature(
-        inputs=Schema([ColSpec("binary", "image")]), outputs=Schema([TensorSpec(np.dtype("float32"), (-1, width))])
-    )
+    return cli.run(work)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    sys.exit(main())

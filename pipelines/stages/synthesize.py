@@ -1,21 +1,31 @@
-"""Write FG-Synth, the dataset that needs no download: ``python -m pipelines.stages.synthesize``."""
+"""Stage ``synthesize``: FG-Synth, the dataset that needs no download, as raw images."""
 
+import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import track
-
-from cuhs.synthetic.layouts import synthesize
-from cuhs.synthetic.orders import Order
 from pipelines.base import cli, params
 
+if TYPE_CHECKING:
+    from cuhs.synthetic.orders import Order
 
-def main() -> None:
-    """Read ``params.yaml`` and write the raw images with a progress bar on stderr."""
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stage with ``params.yaml``; returns the exit code."""
+    cli.parse_nothing("python -m pipelines.stages.synthesize", __doc__, argv)
+    return cli.run(run)
+
+
+def run() -> None:
+    """Write the raw images, with a progress bar on stderr."""
     wanted = params.load().synthesize
-    console = Console(stderr=True)
+    # Not at the top: it takes a second to import.
+    from rich.progress import track
 
-    def watch(orders: Sequence[Order]) -> Iterable[Order]:
+    from cuhs.synthetic.layouts import synthesize
+    from pipelines.base.console import console
+
+    def watch(orders: "Sequence[Order]") -> "Iterable[Order]":
         return track(orders, description="drawing people", console=console)
 
     orders = synthesize(wanted.folder, wanted.seed, wanted.identities, wanted.images, watch)
@@ -24,4 +34,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    sys.exit(main())

@@ -11,7 +11,6 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from cuhs.errors import CuhsError
-from pipelines.evaluation import comparison as compare
 from pipelines.tracking.mlflow_store import connect, does_not_answer
 
 CHAMPION = "champion"
@@ -41,13 +40,10 @@ class Registered:
         """As they were when the version was read."""
         return dict(self.version.tags)
 
-    def queries(self, measure: str = "mAP") -> compare.Queries:
-        """What its queries found.
-
-        Raises:
-            CuhsError: its run holds no evaluation any more.
-        """
-        return compare.read(str(self.version.run_id), measure)
+    @property
+    def run_id(self) -> str:
+        """The MLflow run that holds its evaluation."""
+        return str(self.version.run_id)
 
     def download(self, folder: Path) -> Path:
         """The folder with its weights and card, somewhere under ``folder``."""

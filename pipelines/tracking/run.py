@@ -17,11 +17,12 @@ from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
 
 from cuhs.errors import CuhsError
+from pipelines.base.paths import OUTBOX
 from pipelines.base.versions import git_commit
 from pipelines.tracking.mlflow_store import KEY, StoredRun, line
+from pipelines.tracking.outbox import KEY as KEY_FORM
 from pipelines.tracking.outbox import Entry, Outbox
 
-OUTBOX = Path("runs/outbox")
 # Answers that will be the same tomorrow.
 REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "BAD_REQUEST"}
 # A store that did not answer is left alone for so long: nobody waits for it with every entry.
@@ -60,12 +61,17 @@ class Run:
     Args:
         key: the run's own name, which the store keeps as a tag.
         run_id: what the store calls it, where that is known.
+
+    Raises:
+        CuhsError: the key is none that :func:`new_key` gave; it names a folder here.
     """
 
     _failure: Exception = MlflowException("not asked yet")
     _rests_until = 0.0
 
     def __init__(self, key: str, run_id: str | None = None) -> None:
+        if not KEY_FORM.fullmatch(key):
+            raise CuhsError(f"{key!r}: refused, it is no key of a run; train the model again (dvc repro -f train)")
         self.key = key
         self.stored = StoredRun(key, run_id)
         self._looks: int | None = None
@@ -259,7 +265,7 @@ def send_left() -> None:
     """Send what earlier stages could not."""
     Run._rests_until = 0.0
     for folder in sorted(OUTBOX.glob("*/")):
-        if not Run(folder.name).send():
+        if KEY_FORM.fullmatch(folder.name) and not Run(folder.name).send():
             return  # the others would wait for the same server
 
 

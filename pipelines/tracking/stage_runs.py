@@ -5,10 +5,10 @@ import logging
 from cuhs.data.shards import read_summary
 from cuhs.network.config import GlobalStream, InstanceStream, PartStream
 from pipelines.base.params import Params
-from pipelines.base.versions import DATASET, data_digest
+from pipelines.base.paths import DATASET, RUNS
+from pipelines.base.versions import data_digest
 from pipelines.storage.places import apart
 from pipelines.tracking.run import DataUsed, Run, new_key, send_left
-from pipelines.training.ray_training import RUNS
 
 # Tag: the run directory's name.
 TRAINING = "cuhs.training"

@@ -4,32 +4,8 @@ Where Ray drains a node, a checkpoint is saved at once, and training goes on unt
 gets SIGTERM, a checkpoint is saved and the training ends. Either way all workers hear of it after the same step.
 """
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
-
-
-class Terminated(SystemExit):
-    """SIGTERM ended what a stage did; the message says what became of it."""
-
-
-@contextmanager
-def on_sigterm(act: Callable[[], object]) -> Iterator[None]:
-    """Do this at SIGTERM, where the process would end.
-
-    A trial of Ray Tune's is driven by a thread, and threads get no signals: nothing changes there.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: act())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class Notices:

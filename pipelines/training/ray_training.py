@@ -25,19 +25,19 @@ from cuhs.errors import CuhsError
 from cuhs.machine import usable_cpus
 from cuhs.training.epoch import OnStep, Part
 from pipelines.base.params import Params, with_values
+from pipelines.base.paths import RUNS
+from pipelines.base.signals import Terminated, on_sigterm
 from pipelines.cluster.resources import resources, scaling, start_ray
 from pipelines.storage.checkpoint_store import checkpoint_store
 from pipelines.storage.places import located, place
 from pipelines.training.machine_metrics import Gauges, MachineMetrics
-from pipelines.training.preemption import Notices, Terminated, on_sigterm
+from pipelines.training.preemption import Notices
 from pipelines.training.progress import WorkerProgress, board
 
 if TYPE_CHECKING:
     from pipelines.tracking.run import Run
 
 T = TypeVar("T")
-
-RUNS = Path("runs")
 
 log = logging.getLogger(__name__)
 

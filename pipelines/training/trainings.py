@@ -10,21 +10,16 @@ from torch.utils.data import DataLoader, Subset
 
 from cuhs.data.augment import Augmentation
 from cuhs.data.dataset import Batch, PersonImages, collate
-from cuhs.data.held_out import hold_out
 from cuhs.data.sampler import IdentitySampler, ShuffleSampler
 from cuhs.errors import CuhsError
-from cuhs.evaluation.groups import evaluate_groups
 from cuhs.export import load_hsl
 from cuhs.network.cuhs import CUHS, make_hsl
 from cuhs.training.config import Schedule
-from cuhs.training.epoch import OnStep, Part
+from cuhs.training.epoch import Epoch, OnStep, Part
 from cuhs.training.hsl import mean_iou, split_boxed, train_hsl_epoch
 from cuhs.training.reid import Classified, train_epoch
 from cuhs.training.schedule import adam
 from pipelines.base.params import Params
-from pipelines.evaluation.extraction import extract
-
-VALIDATION = "validation/mAP"
 
 
 class _OnWorker:
@@ -42,8 +37,8 @@ class _OnWorker:
     ) -> dict[str, float]:
         """What is left of an epoch, by one of the functions of :mod:`cuhs.training`."""
         self.sampler.set_epoch(epoch, part.steps)
-        steps = len(self.sampler)
-        return train(self.wrapped, self.loader, steps, self.optimizer, self.config, epoch, self.device, part, on_step)
+        rest = Epoch(epoch, len(self.sampler), part, on_step)
+        return train(self.wrapped, self.loader, self.optimizer, self.config, rest)
 
 
 class HslRun(_OnWorker):
@@ -100,28 +95,6 @@ class ReIDRun(_OnWorker):
     def epoch(self, epoch: int, part: Part, on_step: OnStep) -> dict[str, float]:
         """One pass over this worker's part of each batch."""
         return self._pass(train_epoch, epoch, part, on_step)
-
-
-class TrialRun(ReIDRun):
-    """The second step on a part of the training identities, judged on the others after each epoch."""
-
-    def _images(self, params: Params, paths: dict[str, str]) -> PersonImages:
-        self.params = params
-        images = super()._images(params, paths)
-        trained, queries, gallery = hold_out(images.pids, images.camids, params.tune.held_out, params.tune.seed)
-        self.judged_on = images.take(queries), images.take(gallery)
-        return images.take(trained)
-
-    def epoch(self, epoch: int, part: Part, on_step: OnStep) -> dict[str, float]:
-        """One pass, then ``validation/mAP`` of ``tune.group`` in percent; every worker ranks the whole of it."""
-        metrics = super().epoch(epoch, part, on_step)
-        network, p = self.model.network, self.params
-        query, gallery = (extract(network, images, p, self.device) for images in self.judged_on)
-        groups = evaluate_groups(query, gallery, chunk_mb=p.evaluate.chunk_mb, resamples=1)
-        if p.tune.group not in groups or not groups[p.tune.group].metrics["queries"]:
-            known = ", ".join(name for name, group in groups.items() if group.metrics["queries"])
-            raise CuhsError(f"tune.group: {p.tune.group!r} has no held-out query; there are {known}")
-        return {**metrics, VALIDATION: float(groups[p.tune.group].metrics["mAP"] or 0.0)}
 
 
 def boxed_split(images: PersonImages, params: Params) -> tuple[np.ndarray, np.ndarray]:

@@ -9,9 +9,10 @@ from cuhs.build import decode as inspection
 from cuhs.build.report.page import warnings
 from cuhs.data.shards import read_summary
 from cuhs.errors import CuhsError
-from cuhs.raw.sources import SourceFiles, raw_bytes
+from cuhs.raw.config import Source
+from cuhs.raw.sources import raw_bytes
 
-Market = Callable[[Path], SourceFiles]
+Market = Callable[[Path], Source]
 Picture = Callable[..., Path]
 Built = Callable[..., dict]
 Rows = Callable[..., dict[str, dict]]
@@ -107,7 +108,10 @@ def test_sources_are_combined_under_their_names(
 ) -> None:
     for number, kind in enumerate(("occluded", "partial", "whole")):
         picture(tmp_path / f"p/{kind}_body_images/003_001.jpg", 100 + number)
-    sources = {"m": market(tmp_path / "raw"), "p": SourceFiles("partial_reid", tmp_path / "p")}
+    sources = {
+        "m": market(tmp_path / "raw"),
+        "p": Source(classify=False, layout="partial_reid", folder=tmp_path / "p"),
+    }
     summary = built(sources)
     assert summary["sources"]["p"]["query"] == {"ids": 1, "images": 2}
     # Both sources number an identity 3; they are two people.
@@ -130,7 +134,7 @@ def test_bad_files_go_to_quarantine_and_stop_nothing(
     picture(train / "0001_c1s1_000104_01.jpg")
     refuse = PermissionError(errno.EACCES, "Permission denied")
 
-    def guarded(files: SourceFiles, path: str) -> bytes:
+    def guarded(files: Source, path: str) -> bytes:
         if path.endswith("000104_01.jpg"):
             raise refuse
         return raw_bytes(files, path)
@@ -215,7 +219,9 @@ def test_a_source_name_that_is_no_file_name_is_refused(tmp_path: Path, market: M
 
 
 def test_a_split_file_for_a_layout_that_has_its_own_is_refused(tmp_path: Path, market: Market, built: Built) -> None:
-    source = SourceFiles("market1501", market(tmp_path / "raw").folder, split=tmp_path / "split.mat")
+    source = Source(
+        classify=False, layout="market1501", folder=market(tmp_path / "raw").folder, split=tmp_path / "split.mat"
+    )
     with pytest.raises(CuhsError, match=r"data\.sources\.m\.split: only the cuhk03 layout"):
         built({"m": source})
 
@@ -225,7 +231,7 @@ def test_a_dataset_of_bad_files_only_is_an_error(tmp_path: Path, built: Built) -
         (tmp_path / f"raw/{kind}_body_images").mkdir(parents=True)
         (tmp_path / f"raw/{kind}_body_images/001_01.tif").write_bytes(b"")
     with pytest.raises(CuhsError, match=r"no usable image.*empty file"):
-        built({"o": SourceFiles("occluded_reid", tmp_path / "raw")})
+        built({"o": Source(classify=False, layout="occluded_reid", folder=tmp_path / "raw")})
 
 
 def test_summary_is_plain_json(tmp_path: Path, market: Market, built: Built) -> None:

@@ -3,6 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from cuhs.build import fine_grained, splits
+from cuhs.build.config import GalleryShare
 from cuhs.build.fine_grained import benchmark, fg_reid, fg_reid_v2, listed_groups
 from cuhs.build.splits import Row
 from cuhs.errors import CuhsError
@@ -108,7 +109,7 @@ def test_fg_reid_groups_hold_all_of_their_colour_and_the_asked_share_of_others()
     rows = published(
         {pid: COLOURS[pid % 3] for pid in range(1, 301)}, {pid: COLOURS[pid % 3] for pid in range(301, 601)}
     )
-    shared = fg_reid(rows, 0, other_share=0.3, gallery_share={"black": 0.5, "white": 0.1})
+    shared = fg_reid(rows, 0, other_share=0.3, gallery_share=GalleryShare(black=0.5, white=0.1))
     for group, standing_by in (("black", 65), ("white", 13)):
         for split in ("train", "query"):
             wearing = colours_of(shared, split, group)
@@ -133,14 +134,14 @@ def test_fg_reid_galleries_have_the_proportions_of_table_1() -> None:
 
 def test_fg_reid_takes_all_others_of_a_source_that_has_too_few() -> None:
     test = dict.fromkeys(range(1, 11), "black") | {11: "other", 12: "other", 13: "white"}
-    rows = fg_reid(published({100: "black"}, test), 0, 0.1, {"black": 1.0, "white": 0.0})
+    rows = fg_reid(published({100: "black"}, test), 0, 0.1, GalleryShare(black=1.0, white=0.0))
     assert sorted(colours_of(rows, "query", "black")) == ["black"] * 10 + ["other"]
     assert sorted(colours_of(rows, "gallery", "black")) == ["black"] * 10 + ["other"] * 2
 
 
 def test_fg_reid_share_zero_asks_only_for_the_groups_colour() -> None:
     test = {pid: COLOURS[pid % 3] for pid in range(1, 31)}
-    rows = fg_reid(published({100: "black"}, test), 0, 0, {"black": 0, "white": 0})
+    rows = fg_reid(published({100: "black"}, test), 0, 0, GalleryShare(black=0, white=0))
     assert people(rows, "query", "black") == {f"s/{pid:04d}" for pid in test if pid % 3 == 0}
     assert len(people(rows, "query")) == 20 and people(rows, "query") == people(rows, "gallery")
 
@@ -202,4 +203,4 @@ def test_a_dataset_without_queries_is_an_error() -> None:
 
 
 def test_the_default_shares_are_for_the_two_groups() -> None:
-    assert fine_grained.GALLERY_SHARE.keys() == set(fine_grained.FINE)
+    assert GalleryShare.model_fields.keys() == set(fine_grained.FINE)

@@ -12,10 +12,10 @@ from cuhs.build.near_duplicates import VIEWS
 from cuhs.build.report.page import warnings
 from cuhs.build.splits import Row
 from cuhs.errors import CuhsError
+from cuhs.raw.config import Source
 from cuhs.raw.records import RawImage, Sample, Split
-from cuhs.raw.sources import SourceFiles
 
-Market = Callable[[Path], SourceFiles]
+Market = Callable[[Path], Source]
 Picture = Callable[..., Path]
 Built = Callable[..., dict]
 
@@ -92,7 +92,7 @@ def test_problems_that_are_not_allowed_are_one_line_with_the_key_that_allows_the
     assert found.refused(["shared_identities", "no_match"]).endswith("data.allow: [near_duplicates]")
 
 
-def save_copy(source: SourceFiles) -> None:
+def save_copy(source: Source) -> None:
     """A gallery image that is a training image, compressed again."""
     image = Image.open(source.folder / "bounding_box_train/0002_c2s1_000001_01.jpg")
     buffer = io.BytesIO()
@@ -139,7 +139,7 @@ def test_an_identity_in_both_splits_stops_the_build_and_is_shown(
 def test_one_camera_only_stops_the_build(tmp_path: Path, picture: Picture, built: Built) -> None:
     for number in range(24):
         picture(tmp_path / f"raw/images_labeled/1_{1 + number // 3:03d}_1_{number:02d}.png", number)
-    source = SourceFiles("cuhk03", tmp_path / "raw")
+    source = Source(classify=False, layout="cuhk03", folder=tmp_path / "raw")
     with pytest.raises(CuhsError, match=r"no query has its person in the gallery in another camera.*\[no_match\]"):
         built({"c": source})
     summary = built({"c": source}, allow=["no_match"])

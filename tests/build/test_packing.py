@@ -5,16 +5,16 @@ import pytest
 
 from cuhs.build import packing
 from cuhs.errors import CuhsError
-from cuhs.raw.sources import SourceFiles
+from cuhs.raw.config import Source
 
-Market = Callable[[Path], SourceFiles]
+Market = Callable[[Path], Source]
 Picture = Callable[..., Path]
 Built = Callable[..., dict]
 
 COLOURS = ("black", "white", "other")
 
 
-def shop(folder: Path, picture: Picture, people: int, first_seed: int) -> SourceFiles:
+def shop(folder: Path, picture: Picture, people: int, first_seed: int) -> Source:
     """A source without a published split: each person twice in each of two cameras, in turn in three colours."""
     for pid in range(1, people + 1):
         for number in range(4):
@@ -23,7 +23,7 @@ def shop(folder: Path, picture: Picture, people: int, first_seed: int) -> Source
     (folder / "clothing.csv").write_text(
         "pid,colour\n" + "".join(f"{p},{COLOURS[p % 3]}\n" for p in range(1, people + 1))
     )
-    return SourceFiles("cuhk03", folder, clothing=folder / "clothing.csv")
+    return Source(classify=False, layout="cuhk03", folder=folder, clothing=folder / "clothing.csv")
 
 
 def contents(folder: Path, source: str) -> dict[str, bytes]:

@@ -66,7 +66,7 @@ def test_a_killed_worker_is_one_line(two_cores: None) -> None:
 def test_workers_end_when_their_parent_is_killed() -> None:
     code = (
         "import time\n"
-        "from cuhs.data import parallel\n"
+        "from cuhs.build import parallel\n"
         "if __name__ == '__main__':\n"
         "    parallel.usable_cpus = lambda: 2\n"
         "    results = parallel.map_on_cores(time.sleep, [0, 0, 60, 60, 60, 60, 60, 60])\n"

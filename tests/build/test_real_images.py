@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 
 from cuhs.build.build import build
+from cuhs.build.config import DatasetConfig
 from cuhs.build.leaks import Problem
 from cuhs.build.near_duplicates import COPY
 from cuhs.data.shards import read_split
-from cuhs.raw.sources import SourceFiles
+from cuhs.raw.config import Source
 
 # Two people have two identities each, one of which trains and one of which tests.
 ALLOW: list[Problem] = ["near_duplicates"]
@@ -17,17 +18,17 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def real_sources() -> dict[str, SourceFiles]:
+def real_sources() -> dict[str, Source]:
     raw = Path(os.environ["CUHS_REAL_DATA"])
     return {
-        "cuhk03": SourceFiles(
+        "cuhk03": Source(
             "cuhk03",
             raw / "cuhk03",
             split=raw / "cuhk03/cuhk03_new_protocol_config_labeled.mat",
             clothing=raw / "annotations/cuhk03_clothing.csv",
             boxes=raw / "annotations/cuhk03_head_shoulder.csv",
         ),
-        "partial_reid": SourceFiles(
+        "partial_reid": Source(
             "partial_reid",
             raw / "partial_reid",
             clothing=raw / "annotations/partial_reid_clothing.csv",
@@ -43,12 +44,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def benchmark(folder: Path) -> dict:
-    return build(name="real", protocol="benchmark", sources=real_sources(), out=folder / "benchmark", allow=ALLOW)
+    config = DatasetConfig(name="real", raw=folder, sources=real_sources(), allow=ALLOW)
+    return build(config, folder / "benchmark")
 
 
 @pytest.fixture(scope="module")
 def fg_reid(folder: Path) -> dict:
-    return build(name="real", protocol="fg_reid", sources=real_sources(), out=folder / "fg_reid")
+    config = DatasetConfig(name="real", raw=folder, protocol="fg_reid", sources=real_sources())
+    return build(config, folder / "fg_reid")
 
 
 def test_benchmark_of_real_sources_has_the_published_counts(folder: Path, benchmark: dict) -> None:

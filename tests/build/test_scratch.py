@@ -13,9 +13,9 @@ from cuhs.build import scratch
 from cuhs.build.decode import inspect
 from cuhs.build.packing import Shard, pack
 from cuhs.errors import CuhsError
-from cuhs.raw.sources import SourceFiles
+from cuhs.raw.config import Source
 
-Market = Callable[[Path], SourceFiles]
+Market = Callable[[Path], Source]
 Built = Callable[..., dict]
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from cuhs.errors import CuhsError
+from cuhs.raw.config import Source
 from cuhs.raw.identity_list import IdentityList, read_identity_list
-from cuhs.raw.sources import SourceFiles
 
 KNOWN = {"m/0001", "m/0002", "m/anna", "n/0001"}
 
@@ -57,7 +57,7 @@ def test_a_missing_list_is_named(tmp_path: Path) -> None:
 
 
 def test_a_build_follows_the_list(
-    tmp_path: Path, market: Callable[[Path], SourceFiles], built: Callable[..., dict]
+    tmp_path: Path, market: Callable[[Path], Source], built: Callable[..., dict]
 ) -> None:
     source = market(tmp_path / "raw")
     path = csv(tmp_path, "pid,split,group", "m/0001,test,shop", "m/0003,train,shop", "m/0004,test,street")

@@ -8,10 +8,12 @@ import scipy.io
 from PIL import Image
 
 from cuhs.build.build import build
+from cuhs.build.config import DatasetConfig
 from cuhs.data.shards import read_split
 from cuhs.errors import CuhsError
+from cuhs.raw.config import Source
 from cuhs.raw.layouts import cuhk03_mat
-from cuhs.raw.sources import SourceFiles, list_source, raw_bytes
+from cuhs.raw.sources import list_source, raw_bytes
 
 OWN = r"(?P<pid>\w+)/c(?P<camid>\d)_\d"
 
@@ -24,9 +26,9 @@ def touch(root: Path, *names: str | bytes) -> Path:
     return root
 
 
-def own(root: Path, **files: object) -> SourceFiles:
+def own(root: Path, **files: object) -> Source:
     touch(root, "mia/c1_1.jpg", "mia/c2_1.jpg", "07/c1_1.jpg")
-    return SourceFiles("pattern", root, **{"pattern": OWN, **files})
+    return Source(classify=False, layout="pattern", folder=root, **{"pattern": OWN, **files})
 
 
 def test_labels_boxes_and_strays_of_own_images(tmp_path: Path) -> None:
@@ -60,7 +62,7 @@ def test_images_of_msmt17_in_no_list_are_strays_and_listed_ones_need_not_be_ther
     for number, part in enumerate(("train", "val", "query", "gallery")):
         (tmp_path / f"list_{part}.txt").write_text(f"{name.format(number)} 1\n")
     touch(tmp_path, f"train/{name.format(0)}", f"train/{name.format(9)}", f"test/{name.format(2)}")
-    listed = list_source("m", SourceFiles("msmt17", tmp_path))
+    listed = list_source("m", Source(classify=False, layout="msmt17", folder=tmp_path))
     assert len(listed.images) == 4
     assert listed.strays == [f"train/{name.format(9)}"]
     assert listed.unlabelled == 2
@@ -82,7 +84,7 @@ def test_images_of_msmt17_in_no_list_are_strays_and_listed_ones_need_not_be_ther
 def test_a_key_of_another_layout_is_named(tmp_path: Path, layout: str, keys: dict[str, object], message: str) -> None:
     files = own(tmp_path, **keys)
     with pytest.raises(CuhsError, match=message):
-        list_source("own", SourceFiles(**{**vars(files), "layout": layout}))
+        list_source("own", files.model_copy(update={"layout": layout}))
 
 
 @pytest.mark.parametrize(("layout", "variable"), [("market1501", "market_attribute"), ("dukemtmc", "duke_attribute")])
@@ -92,7 +94,9 @@ def test_published_attributes_label_their_dataset(tmp_path: Path, layout: str, v
     touch(tmp_path, *(f"{name}_c{number}{suffix}.jpg" for number, name in enumerate(folders)))
     part = {"image_index": np.array([["0002", "0003"]], dtype=object), "upblack": [[1, 2]], "upwhite": [[2, 1]]}
     scipy.io.savemat(tmp_path / "attributes.mat", {variable: {"train": part, "test": part}})
-    listed = list_source("x", SourceFiles(layout, tmp_path, clothing=tmp_path / "attributes.mat"))  # type: ignore[arg-type]
+    listed = list_source(
+        "x", Source(classify=False, layout=layout, folder=tmp_path, clothing=tmp_path / "attributes.mat")
+    )  # type: ignore[arg-type]
     assert listed.colours == {2: "white", 3: "black"}
 
 
@@ -138,9 +142,14 @@ def test_own_images_with_text_identities_and_no_cameras_become_a_dataset_that_ca
         pixels = np.random.default_rng(seed).integers(0, 256, (40, 16, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(path)
     (tmp_path / "labels.csv").write_text("pid,colour\nbo,white\n")
-    files = SourceFiles("pattern", tmp_path / "own", pattern=r"(?P<pid>\w+)/\d", clothing=tmp_path / "labels.csv")
-    sources = {"own": files}
-    summary = build(name="own", protocol="benchmark", sources=sources, out=tmp_path / "out", test_share=1.0)
+    files = Source(
+        classify=False,
+        layout="pattern",
+        folder=tmp_path / "own",
+        pattern=r"(?P<pid>\w+)/\d",
+        clothing=tmp_path / "labels.csv",
+    )
+    summary = build(DatasetConfig(name="own", raw=tmp_path, sources={"own": files}, test_share=1.0), tmp_path / "out")
     assert summary["splits"]["query"] == {"ids": 2, "images": 2}
     assert summary["splits"]["gallery"] == {"ids": 2, "images": 3}
     assert summary["queries_without_match"]["count"] == 0
@@ -159,7 +168,7 @@ def test_key_points_give_boxes_where_no_annotation_does(tmp_path: Path) -> None:
     persons = [{"image_id": i, "keypoints": points} for i in (1, 2)]
     images = [{"id": i, "file_name": name} for i, name in ((1, "1_a.jpg"), (2, "2_a.jpg"))]
     (tmp_path / "points.json").write_text(json.dumps({"images": images, "annotations": persons}))
-    files = SourceFiles(
+    files = Source(
         layout="pattern",
         folder=folder,
         pattern=r"(?P<pid>\d+)_\w",
@@ -176,6 +185,6 @@ def test_key_points_give_boxes_where_no_annotation_does(tmp_path: Path) -> None:
 def test_a_folder_of_points_is_for_market1501_only(tmp_path: Path) -> None:
     Image.new("RGB", (64, 128)).save(tmp_path / "1_a.jpg")
     Image.new("RGB", (64, 128)).save(tmp_path / "1_b.jpg")
-    files = SourceFiles(layout="pattern", folder=tmp_path, pattern=r"(?P<pid>\d+)_\w", keypoints=tmp_path)
+    files = Source(classify=False, layout="pattern", folder=tmp_path, pattern=r"(?P<pid>\d+)_\w", keypoints=tmp_path)
     with pytest.raises(CuhsError, match=r"sources\.own\.keypoints: 14 points are published for market1501 only"):
         list_source("own", files)

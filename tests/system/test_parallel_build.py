@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from cuhs.build.build import build
-from cuhs.raw.sources import SourceFiles
+from cuhs.build.config import DatasetConfig
+from cuhs.raw.config import Source
 from tests.system.project import ROOT, inherited
 
 pytestmark = [pytest.mark.system, pytest.mark.long]
@@ -24,18 +25,21 @@ import sys, time
 from pathlib import Path
 from cuhs.build import parallel
 from cuhs.build.build import build
-from cuhs.raw.sources import SourceFiles
+from cuhs.build.config import DatasetConfig
+from cuhs.raw.config import Source
 
 if __name__ == "__main__":
     parallel.usable_cpus = lambda: 2
-    build(name="small", protocol="benchmark", sources={"c": SourceFiles("cuhk03", Path("raw"))}, out=Path("out"))
+    sources = {"c": Source(classify=False, layout="cuhk03", folder="raw")}
+    build(DatasetConfig(name="small", raw=".", sources=sources), Path("out"))
 """
 
 ON_RAY = """
 import json, os, ray
 from pathlib import Path
 from cuhs.build.build import build
-from cuhs.raw.sources import SourceFiles
+from cuhs.build.config import DatasetConfig
+from cuhs.raw.config import Source
 from cuhs.errors import CuhsError
 from pipelines.cluster.parallel import map_on_cluster, map_on_cores, mapper
 
@@ -50,10 +54,8 @@ if __name__ == "__main__":
         list(map_on_cluster(json.loads, ["1", "]"]))
     except json.JSONDecodeError as error:
         failure = str(error)
-    build(
-        name="small", protocol="benchmark", sources={"c": SourceFiles("cuhk03", Path("raw"))}, out=Path("out"),
-        mapper=mapper(),
-    )
+    sources = {"c": Source(classify=False, layout="cuhk03", folder="raw")}
+    build(DatasetConfig(name="small", raw=".", sources=sources), Path("out"), mapper())
     print(json.dumps({
         "elsewhere": os.getpid() not in processes,
         "order": list(map_on_cluster(abs, list(range(-50, 0)))) == list(range(50, 0, -1)),
@@ -73,13 +75,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels = rng.integers(0, 256, (128, 64, 3), dtype=np.uint8)
             name = f"1_{pid:03d}_{1 + number // 4}_{number:02d}.jpg"
             Image.fromarray(pixels).save(folder / "raw/images_labeled" / name)
-    build(
-        name="small",
-        protocol="benchmark",
-        sources={"c": SourceFiles("cuhk03", folder / "raw")},
-        out=folder / "undisturbed",
-        mapper=map,
-    )
+    sources = {"c": Source(classify=False, layout="cuhk03", folder="raw")}
+    build(DatasetConfig(name="small", raw=folder, sources=sources), folder / "undisturbed", map)
     return folder
 
 

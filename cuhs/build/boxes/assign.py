@@ -9,9 +9,10 @@ from cuhs.build.gather import Checked, Progress
 from cuhs.build.scratch import Scratch
 from cuhs.errors import CuhsError
 from cuhs.images import load
+from cuhs.raw.config import Source
 from cuhs.raw.head_shoulder_boxes import fixed_box, normalise
 from cuhs.raw.records import Sample
-from cuhs.raw.sources import Listed, SourceFiles, raw_bytes
+from cuhs.raw.sources import Listed, raw_bytes
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 AT_A_TIME = 8
 
 
-def detectors(sources: Mapping[str, SourceFiles], listed: Mapping[str, Listed]) -> dict[str, "Module"]:
+def detectors(sources: Mapping[str, Source], listed: Mapping[str, Listed]) -> dict[str, "Module"]:
     """The detector of each source that asks for one and has an image of a person without a box.
 
     Raises:
@@ -45,7 +46,7 @@ def detectors(sources: Mapping[str, SourceFiles], listed: Mapping[str, Listed]) 
 
 def with_detected_boxes(
     checked: Checked,
-    sources: Mapping[str, SourceFiles],
+    sources: Mapping[str, Source],
     models: Mapping[str, "Module"],
     scratch: Scratch,
     progress: Progress,
@@ -86,7 +87,7 @@ def with_detected_boxes(
     return replace(checked, boxes=boxes, origins=origins)
 
 
-def with_fixed_boxes(checked: Checked, sources: Mapping[str, SourceFiles]) -> Checked:
+def with_fixed_boxes(checked: Checked, sources: Mapping[str, Source]) -> Checked:
     """Give the upper part of the image to people who have no box, in the sources that ask for it (``fixed_box``)."""
     fixed = [(sample.source, sample.raw.path) for sample in _without_box(checked) if sources[sample.source].fixed_box]
     return replace(

@@ -11,16 +11,17 @@ from cuhs.build.decode import BATCH, Key
 from cuhs.build.gather import Checked, Progress
 from cuhs.build.parallel import Mapper
 from cuhs.images import load
+from cuhs.raw.config import Source
 from cuhs.raw.head_shoulder_boxes import Box
 from cuhs.raw.records import Sample
-from cuhs.raw.sources import SourceFiles, raw_bytes
+from cuhs.raw.sources import raw_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Torsos:
     """Images of one source for one worker: paths, and the head-shoulder box of each where there is one."""
 
-    files: SourceFiles
+    files: Source
     images: list[tuple[str, Box | None]]
 
 
@@ -44,7 +45,7 @@ def network_probabilities(task: tuple[Torsos, np.ndarray]) -> np.ndarray:
 
 def with_colours(
     checked: Checked,
-    sources: Mapping[str, SourceFiles],
+    sources: Mapping[str, Source],
     mapper: Mapper,
     progress: Progress,
 ) -> Checked:
@@ -63,7 +64,7 @@ def with_colours(
 
 def _colours(
     source: str,
-    files: SourceFiles,
+    files: Source,
     people: Sequence[Sample],
     boxes: Mapping[Key, Box],
     mapper: Mapper,

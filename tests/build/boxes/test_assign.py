@@ -1,7 +1,6 @@
 """Boxes for people to whom no file gives one, in a build: found by a detector of key points, or the same for all."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ from cuhs.build.boxes import detector as keypoint_detector
 from cuhs.build.packing import pack
 from cuhs.data.shards import read_split
 from cuhs.errors import CuhsError
+from cuhs.raw.config import Source
 from cuhs.raw.head_shoulder_boxes import Box
-from cuhs.raw.sources import SourceFiles
 
-Market = Callable[[Path], SourceFiles]
+Market = Callable[[Path], Source]
 Built = Callable[..., dict[str, Any]]
 Rows = Callable[..., dict[str, dict[str, Any]]]
 
@@ -51,7 +50,7 @@ def origins(found: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
 def test_people_without_a_box_are_looked_at_and_who_is_not_found_gets_the_fixed_box(
     tmp_path: Path, market: Market, built: Built, rows: Rows, detector: list[int]
 ) -> None:
-    source = replace(market(tmp_path / "raw"), detector="coco", fixed_box=True)
+    source = market(tmp_path / "raw").model_copy(update={"detector": "coco", "fixed_box": True})
     last: dict[str, tuple[int, int]] = {}
     summary = built({"m": source}, progress=lambda step, done, total: last.update({step: (done, total)}))
     # Of 11 images one is annotated, one is junk and one a distractor.
@@ -85,7 +84,7 @@ def test_the_fixed_box_alone_needs_no_detector(
     tmp_path: Path, market: Market, built: Built, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keypoint_detector, "keypoint_rcnn", None)
-    built({"m": replace(market(tmp_path / "raw"), boxes=None, fixed_box=True)})
+    built({"m": market(tmp_path / "raw").model_copy(update={"boxes": None, "fixed_box": True})})
     assert {origin: len(paths) for origin, paths in origins(rows()).items()} == {"fixed": 9, "None": 2}
 
 
@@ -98,15 +97,15 @@ def test_no_detector_is_loaded_where_every_person_has_a_box(
     ]
     (source.folder / "boxes.csv").write_text("file,x1,y1,x2,y2\n" + "".join(f"{path},0,0,8,10\n" for path in people))
     monkeypatch.setattr(keypoint_detector, "keypoint_rcnn", None)
-    built({"m": replace(source, detector="coco")})
+    built({"m": source.model_copy(update={"detector": "coco"})})
 
 
 def test_fixed_boxes_say_nothing_of_the_torso_and_are_not_unusual(
     tmp_path: Path, market: Market, built: Built, rows: Rows
 ) -> None:
-    source = replace(market(tmp_path / "raw"), boxes=None, classify=True)
+    source = market(tmp_path / "raw").model_copy(update={"boxes": None, "classify": True})
     built({"m": source}, "none")
-    summary = built({"m": replace(source, fixed_box=True)}, "fixed")
+    summary = built({"m": source.model_copy(update={"fixed_box": True})}, "fixed")
     assert summary["unusual_boxes"] == []
     without, given = rows("none"), rows("fixed")
     assert any(row["colour_confidence"] for row in given.values())
@@ -121,7 +120,7 @@ class Killed(BaseException):
 def test_images_that_the_detector_has_seen_are_not_shown_to_it_again(
     tmp_path: Path, market: Market, built: Built, detector: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = replace(market(tmp_path / "raw"), detector="coco")
+    source = market(tmp_path / "raw").model_copy(update={"detector": "coco"})
     look = keypoint_detector.keypoint_boxes
 
     def dies(images: list[np.ndarray], model: nn.Module) -> list[Box | None]:
@@ -154,7 +153,7 @@ def test_images_that_the_detector_has_seen_are_not_shown_to_it_again(
 def test_another_detector_looks_again(
     tmp_path: Path, market: Market, built: Built, detector: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = replace(market(tmp_path / "raw"), detector="coco")
+    source = market(tmp_path / "raw").model_copy(update={"detector": "coco"})
 
     def not_filled(function: Callable, tasks: list) -> Any:
         if function is pack:
@@ -174,7 +173,7 @@ def test_weights_that_are_not_there_stop_the_build_before_any_image_is_opened(
     steps: list[str] = []
     with pytest.raises(CuhsError) as caught:
         built(
-            {"m": replace(market(tmp_path / "raw"), detector=str(tmp_path / "w.pth"))},
+            {"m": market(tmp_path / "raw").model_copy(update={"detector": str(tmp_path / "w.pth")})},
             progress=lambda step, done, total: steps.append(step),
         )
     assert str(caught.value).startswith(f"data.sources.m.detector: {tmp_path / 'w.pth'}: no such file of weights")

@@ -1,7 +1,6 @@
 """Colours of people without a label, in a build."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cuhs.data.shards import read_split
-from cuhs.raw.sources import SourceFiles
+from cuhs.raw.config import Source
 
 SHIRTS = {1: (14, 14, 16), 2: (60, 130, 70), 3: (170, 40, 40)}
 
@@ -28,7 +27,7 @@ def crop(path: Path, pid: int, seed: int) -> None:
 
 
 @pytest.fixture
-def people(tmp_path: Path) -> SourceFiles:
+def people(tmp_path: Path) -> Source:
     """Twelve people in two cameras, black, green and red shirts by turns; one of them labelled, wrongly."""
     folder = tmp_path / "own"
     folder.mkdir()
@@ -37,9 +36,9 @@ def people(tmp_path: Path) -> SourceFiles:
             for frame in range(3):
                 crop(folder / f"{pid}_c{camera}_{frame}.png", pid, pid * 10 + camera * 3 + frame)
     (tmp_path / "clothing.csv").write_text("pid,colour\n0,other\n")
-    return SourceFiles(
-        "pattern",
-        folder,
+    return Source(
+        layout="pattern",
+        folder=folder,
         pattern=r"(?P<pid>\d+)_c(?P<camid>\d)_(?P<frame>\d)",
         clothing=tmp_path / "clothing.csv",
         classify=True,
@@ -57,7 +56,7 @@ def colours(root: Path) -> dict[str, tuple[str, str | None, float | None]]:
 
 
 def test_people_without_a_label_are_coloured_and_labels_stay(
-    people: SourceFiles, built: Callable[..., dict[str, Any]], tmp_path: Path
+    people: Source, built: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     summary = built({"own": people})
     found = colours(tmp_path / "out")
@@ -70,8 +69,8 @@ def test_people_without_a_label_are_coloured_and_labels_stay(
 
 
 def test_nobody_is_coloured_where_it_is_not_asked_for(
-    people: SourceFiles, built: Callable[..., dict[str, Any]], tmp_path: Path
+    people: Source, built: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    summary = built({"own": replace(people, classify=False)})
+    summary = built({"own": people.model_copy(update={"classify": False})})
     assert set(colours(tmp_path / "out").values()) == {("other", "label", None), ("other", None, None)}
     assert summary["colour_origins"] == {"own": {"label": 1, "classifier": 0, "none": 11}}

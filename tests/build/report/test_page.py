@@ -8,10 +8,10 @@ import pytest
 from cuhs.build.report.histograms import bin_edges, images_per_camera, images_per_identity
 from cuhs.build.report.page import counts_table
 from cuhs.build.splits import Row
+from cuhs.raw.config import Source
 from cuhs.raw.records import RawImage, Sample, Split
-from cuhs.raw.sources import SourceFiles
 
-Market = Callable[[Path], SourceFiles]
+Market = Callable[[Path], Source]
 Built = Callable[..., dict]
 
 

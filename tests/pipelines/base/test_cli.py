@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PRELUDE = "import sys, time\nfrom cuhs.errors import CuhsError\nfrom pipelines import cli\n"
+ROOT = Path(__file__).parents[3]
+PRELUDE = "import sys, time\nfrom cuhs.errors import CuhsError\nfrom pipelines.base import cli\n"
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -19,7 +19,7 @@ def environment(**extra: str) -> dict[str, str]:
 
 def run(body: str, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run a stage whose ``main`` has this body."""
-    code = f"{PRELUDE}def main():\n    {body}\ncli.run(main)\n"
+    code = f"{PRELUDE}def main():\n    {body}\nsys.exit(cli.run(main))\n"
     command = [sys.executable, "-c", code]
     return subprocess.run(command, env=environment(**extra), capture_output=True, text=True, timeout=60, check=False)
 
@@ -56,12 +56,12 @@ def test_a_fault_of_the_program_keeps_its_trace() -> None:
 
 
 def test_a_stage_that_sigterm_ended_is_one_line_and_exit_code_143() -> None:
-    done = run("from pipelines.training.preemption import Terminated; raise Terminated('stopped in epoch 3')")
+    done = run("from pipelines.base.signals import Terminated; raise Terminated('stopped in epoch 3')")
     assert (done.returncode, done.stdout, done.stderr) == (143, "", "stopped in epoch 3\n")
 
 
 def test_ctrl_c_is_one_word_and_exit_code_130() -> None:
-    code = f"{PRELUDE}def main():\n    print('ready', flush=True)\n    time.sleep(60)\ncli.run(main)\n"
+    code = f"{PRELUDE}def main():\n    print('ready', flush=True)\n    time.sleep(60)\nsys.exit(cli.run(main))\n"
     with subprocess.Popen(
         [sys.executable, "-c", code], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -75,7 +75,7 @@ def test_ctrl_c_is_one_word_and_exit_code_130() -> None:
 
 @pytest.mark.parametrize("stage", ["synthesize", "build_dataset"])
 def test_a_stage_started_in_the_wrong_folder_says_so_in_one_line(stage: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", f"pipelines.{stage}"]
+    command = [sys.executable, "-m", f"pipelines.stages.{stage}"]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120, check=False
     )

@@ -11,7 +11,7 @@ import yaml
 from cuhs.errors import CuhsError
 from pipelines.base import params
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LEARNED = {"kind": "part", "region": "learned"}
 
 

@@ -27,8 +27,55 @@ def test_the_data_version_is_the_built_datasets(tmp_path: Path) -> None:
         versions.data_version(tmp_path / "absent")
 
 
-def test_the_code_version_is_stable_and_a_commit_is_known() -> None:
-    assert versions.code_version() == versions.code_version()
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of two stages and some code."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("lib/model.py", "lib/weights.json", "lib/__pycache__/model.pyc", "page.py", "train.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    stages = {
+        "train": {"deps": ["data/dataset", "lib", "train.py"], "outs": ["models/cuhs"]},
+        "report": {"deps": ["${data.raw}", "page.py"], "outs": ["reports"]},
+    }
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    (tmp_path / "pipelines/dvc.yaml").write_text("stages: {}")
+    return tmp_path
+
+
+@pytest.mark.parametrize("changed", ["lib/model.py", "lib/weights.json", "train.py"])
+def test_the_code_version_changes_with_every_file_that_the_stage_depends_on(project: Path, changed: str) -> None:
+    before = versions.code_version("train")
+    (project / changed).write_text("another")
+    assert versions.code_version("train") != before
+    (project / changed).write_text(changed)
+    assert versions.code_version("train") == before
+
+
+def test_the_code_version_changes_with_a_new_a_lost_and_a_renamed_file(project: Path) -> None:
+    found = {versions.code_version("train")}
+    (project / "lib/new.py").write_text("")
+    found.add(versions.code_version("train"))
+    (project / "lib/new.py").rename(project / "lib/newer.py")
+    found.add(versions.code_version("train"))
+    (project / "lib/model.py").unlink()
+    found.add(versions.code_version("train"))
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("changed", ["page.py", "lib/__pycache__/model.pyc", "notes.txt"])
+def test_other_code_orphans_no_interrupted_training(project: Path, changed: str) -> None:
+    before = versions.code_version("train")
+    (project / changed).write_text("another")
+    assert versions.code_version("train") == before
+
+
+def test_the_code_versions_of_the_project_s_own_trainings_differ_and_a_commit_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[3])
+    assert len({versions.code_version(stage) for stage in ("pretrain_hsl", "train", "tune")}) == 3
     commit, _ = versions.git_commit()
     assert commit == "" or len(commit) == 40
 

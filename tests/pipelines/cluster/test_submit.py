@@ -17,10 +17,10 @@ from ray.job_submission import JobStatus
 
 from cuhs.errors import CuhsError
 from pipelines.base import params
+from pipelines.base.signals import Terminated
 from pipelines.cluster import job, submit
-from pipelines.training.preemption import Terminated
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAME = "cuhs-train-0123456789abcdef-1"
 
 
@@ -296,21 +296,6 @@ def test_sigterm_leaves_the_job_running_and_says_so(monkeypatch: pytest.MonkeyPa
     with pytest.raises(Terminated, match=r"stopped following cuhs-train-\w+-1 by SIGTERM; it goes on, and the same"):
         follow(jobs)
     assert len(jobs.submitted) == 1 and not jobs.stopped
-
-
-def test_outputs_come_home_and_are_forgotten_there(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
-    forgotten = []
-    monkeypatch.setattr(submit, "read_results", lambda store, name: {"models/new/run.json": "d1"})
-    monkeypatch.setattr(submit, "forget_results", lambda store, name: forgotten.append(name))
-    submit._fetch(Store(), NAME)  # type: ignore[arg-type]
-    assert (project / "models/new/run.json").read_text() == "d1"
-    assert forgotten == [NAME]
-
-
-def test_outputs_that_lie_elsewhere_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submit, "read_results", lambda store, name: None)
-    with pytest.raises(CuhsError, match="its outputs are not in s3://bucket/cuhs"):
-        submit._fetch(Store(), NAME)  # type: ignore[arg-type]
 
 
 def test_the_command_line_prints_what_ray_takes(

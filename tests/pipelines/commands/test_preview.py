@@ -1,18 +1,18 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from rich.console import Console
 
+from cuhs.raw.config import Source
 from cuhs.raw.records import RawImage
-from cuhs.raw.sources import SourceFiles
+from pipelines.base import console as base_console
 from pipelines.commands import preview
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 MARKET = (
     "bounding_box_train/0002_c1s1_000451_03.jpg",
@@ -32,10 +32,11 @@ def touch(root: Path, *names: str) -> Path:
     return root
 
 
-def printed(monkeypatch: pytest.MonkeyPatch, source: str, files: SourceFiles) -> list[list[str]]:
+def printed(monkeypatch: pytest.MonkeyPatch, source: str, files: Source) -> list[list[str]]:
     """Lines of the preview as lists of cells; what is no row of a table is one cell."""
     console = Console(width=160)
     monkeypatch.setattr(preview, "console", console)
+    monkeypatch.setattr(base_console, "console", console)
     with console.capture() as capture:
         preview.preview(source, files)
     return [[cell.strip() for cell in line.strip("│┃ ").split("│")] for line in capture.get().splitlines()]
@@ -45,8 +46,12 @@ def test_images_are_shown_as_they_are_read(tmp_path: Path, monkeypatch: pytest.M
     touch(tmp_path / "market", *MARKET, "query/hall [2].jpg")
     (tmp_path / "labels.csv").write_text("pid,colour\n1,black\n")
     (tmp_path / "boxes.csv").write_text(f"file,x1,y1,x2,y2\n{MARKET[0]},0,0,4,4\ngone.jpg,0,0,4,4\n")
-    files = SourceFiles(
-        "market1501", tmp_path / "market", clothing=tmp_path / "labels.csv", boxes=tmp_path / "boxes.csv"
+    files = Source(
+        classify=False,
+        layout="market1501",
+        folder=tmp_path / "market",
+        clothing=tmp_path / "labels.csv",
+        boxes=tmp_path / "boxes.csv",
     )
     rows = printed(monkeypatch, "m", files)
     assert [MARKET[0], "m/0002", "m/1", "train", "–", "annotation"] in rows
@@ -66,7 +71,9 @@ def test_what_is_not_known_is_a_dash_and_what_it_means_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     touch(tmp_path, "ann1.jpg", "ann2.jpg")
-    rows = printed(monkeypatch, "own", SourceFiles("pattern", tmp_path, pattern=r"(?P<pid>[a-z]+)\d"))
+    rows = printed(
+        monkeypatch, "own", Source(classify=False, layout="pattern", folder=tmp_path, pattern=r"(?P<pid>[a-z]+)\d")
+    )
     assert ["ann1.jpg", "own/ann", "–", "drawn", "–", "no"] in rows
     assert ["drawn", "2", "1", "0", "0", "0"] in rows
     assert ["note: no cameras: every image of a person can match every other image of theirs"] in rows
@@ -75,11 +82,15 @@ def test_what_is_not_known_is_a_dash_and_what_it_means_is_told(
 def test_what_the_build_will_add_is_told_for_people_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path / "market", *MARKET)
     (tmp_path / "labels.csv").write_text("pid,colour\n1,black\n")
-    files = SourceFiles("market1501", tmp_path / "market", clothing=tmp_path / "labels.csv", classify=True)
+    files = Source(
+        layout="market1501",
+        folder=tmp_path / "market",
+        clothing=tmp_path / "labels.csv",
+    )
     boxes = {
-        "detected": replace(files, detector="coco"),
-        "fixed": replace(files, fixed_box=True),
-        "detected or fixed": replace(files, detector="coco", fixed_box=True),
+        "detected": files.model_copy(update={"detector": "coco"}),
+        "fixed": files.model_copy(update={"fixed_box": True}),
+        "detected or fixed": files.model_copy(update={"detector": "coco", "fixed_box": True}),
     }
     for text, asked in boxes.items():
         rows = printed(monkeypatch, "m", asked)
@@ -113,7 +124,7 @@ def command(folder: Path, source: dict[str, object]) -> subprocess.CompletedProc
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     environment = {key: value for key, value in os.environ.items() if not key.startswith("CUHS_")}
     return subprocess.run(
-        [sys.executable, "-m", "pipelines.stages.build_dataset", "--preview"],
+        [sys.executable, "-m", "pipelines.main", "build", "--preview"],
         cwd=folder,
         env=environment | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"},
         capture_output=True,

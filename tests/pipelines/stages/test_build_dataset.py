@@ -9,7 +9,7 @@ from PIL import Image
 
 from cuhs.data.shards import read_split, read_summary
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def workspace(folder: Path, **data: object) -> Path:

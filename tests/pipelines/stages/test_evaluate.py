@@ -15,7 +15,7 @@ from pipelines.stages import evaluate
 from pipelines.stages.evaluate import CMC_RANKS, write_cmc, write_thresholds
 from pipelines.tracking.registry import DATA_VERSION
 
-PARAMS = Path(__file__).parents[2] / "params.yaml"
+PARAMS = Path(__file__).parents[3] / "params.yaml"
 
 
 def test_the_cmc_table_has_a_column_a_group_and_ends_where_all_are_found(tmp_path: Path) -> None:

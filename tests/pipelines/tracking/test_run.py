@@ -1,3 +1,4 @@
+import json
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,6 +24,14 @@ def away(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 
 def stored(run: Run):
     return run.stored.client.get_run(run.id)
+
+
+@pytest.mark.parametrize("key", ["..", "../..", "/tmp", "", "a", "../" + "0" * 32, "F" * 32])
+def test_a_key_that_would_lead_out_of_the_outbox_is_refused(key: str, store: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"key": key, "run_id": None}))
+    for ask in (lambda: Run(key), lambda: Run.read(tmp_path / "run.json")):
+        with pytest.raises(CuhsError, match=r"refused, it is no key of a run"):
+            ask()
 
 
 def test_a_run_opens_with_flat_parameters_tags_data_and_commit(store: Path) -> None:

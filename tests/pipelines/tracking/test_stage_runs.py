@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.base import params
+from pipelines.base.paths import RUNS
 from pipelines.tracking import stage_runs
 from pipelines.tracking.mlflow_store import StoredRun, connect
-from pipelines.training.ray_training import RUNS
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"
 

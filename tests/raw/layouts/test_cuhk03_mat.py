@@ -14,9 +14,11 @@ import scipy.io
 from PIL import Image
 
 from cuhs.build.build import build
+from cuhs.build.config import DatasetConfig
 from cuhs.errors import CuhsError
+from cuhs.raw.config import Source
 from cuhs.raw.layouts import cuhk03, cuhk03_mat
-from cuhs.raw.sources import SourceFiles, list_source, raw_bytes
+from cuhs.raw.sources import list_source, raw_bytes
 
 # Images by pair, identity and place among the ten of an identity.
 SLOTS = [(1, 1, 1), (1, 1, 2), (1, 1, 6), (1, 2, 5), (1, 2, 10), (5, 1, 3), (5, 1, 7)]
@@ -79,8 +81,11 @@ def decoded(data: bytes) -> np.ndarray:
 def test_the_file_reads_as_its_usual_extraction_does(tmp_path: Path) -> None:
     release(tmp_path / "released")
     extract(tmp_path / "extracted")
-    released = list_source("c", SourceFiles("cuhk03", tmp_path / "released"))
-    assert released.images == list_source("c", SourceFiles("cuhk03", tmp_path / "extracted")).images
+    released = list_source("c", Source(classify=False, layout="cuhk03", folder=tmp_path / "released"))
+    assert (
+        released.images
+        == list_source("c", Source(classify=False, layout="cuhk03", folder=tmp_path / "extracted")).images
+    )
     assert [image.path for image in released.images][:3] == [
         "images_labeled/1_001_1_01.png",
         "images_labeled/1_001_1_02.png",
@@ -92,7 +97,7 @@ def test_the_file_reads_as_its_usual_extraction_does(tmp_path: Path) -> None:
 
 def test_pixels_come_upright_and_the_same_bytes_each_time(tmp_path: Path) -> None:
     mat = release(tmp_path)
-    files = SourceFiles("cuhk03", tmp_path)
+    files = Source(classify=False, layout="cuhk03", folder=tmp_path)
     for (pair, identity, place), path in zip(SLOTS, cuhk03_mat.paths(mat, "labeled"), strict=True):
         np.testing.assert_array_equal(decoded(raw_bytes(files, path)), pixels(pair, identity, place))
         assert raw_bytes(files, path) == raw_bytes(files, path)
@@ -103,11 +108,13 @@ def test_the_dataset_is_the_same_from_either_form(tmp_path: Path) -> None:
     extract(tmp_path / "extracted")
     versions = {
         build(
-            name="small",
-            protocol="benchmark",
-            sources={"cuhk03": SourceFiles("cuhk03", tmp_path / form)},
-            out=tmp_path / f"{form}.dataset",
-            test_share=1.0,
+            DatasetConfig(
+                name="small",
+                raw=tmp_path,
+                sources={"cuhk03": Source(classify=False, layout="cuhk03", folder=form)},
+                test_share=1.0,
+            ),
+            tmp_path / f"{form}.dataset",
         )["version"]
         for form in ("released", "extracted")
     }
@@ -118,7 +125,10 @@ def test_extracted_images_come_first(tmp_path: Path) -> None:
     release(tmp_path)
     extract(tmp_path)
     (tmp_path / "images_labeled/1_001_1_01.png").write_bytes(b"mine")
-    assert raw_bytes(SourceFiles("cuhk03", tmp_path), "images_labeled/1_001_1_01.png") == b"mine"
+    assert (
+        raw_bytes(Source(classify=False, layout="cuhk03", folder=tmp_path), "images_labeled/1_001_1_01.png")
+        == b"mine"
+    )
     assert cuhk03.original(tmp_path, "labeled") is None
     assert cuhk03.original(tmp_path, "detected") == tmp_path / "cuhk-03.mat"
 
@@ -128,7 +138,7 @@ def test_the_file_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     opened = []
     actual = h5py.File
     monkeypatch.setattr(h5py, "File", lambda *given, **options: opened.append(given) or actual(*given, **options))
-    files = SourceFiles("cuhk03", tmp_path)
+    files = Source(classify=False, layout="cuhk03", folder=tmp_path)
     for image in list_source("c", files).images:
         raw_bytes(files, image.path)
     assert len(opened) == 1
@@ -143,7 +153,7 @@ def test_the_file_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 )
 def test_threads_and_processes_read_the_same_bytes(tmp_path: Path, pool: Callable[[], Executor]) -> None:
     release(tmp_path)
-    files = SourceFiles("cuhk03", tmp_path)
+    files = Source(classify=False, layout="cuhk03", folder=tmp_path)
     paths = [image.path for image in list_source("c", files).images]
     expected = [raw_bytes(files, path) for path in paths]
     with pool() as workers:
@@ -165,7 +175,7 @@ def test_threads_and_processes_read_the_same_bytes(tmp_path: Path, pool: Callabl
 def test_an_image_that_is_not_there_is_an_os_error(tmp_path: Path, path: str) -> None:
     release(tmp_path)
     with pytest.raises(OSError, match=path):
-        raw_bytes(SourceFiles("cuhk03", tmp_path), path)
+        raw_bytes(Source(classify=False, layout="cuhk03", folder=tmp_path), path)
 
 
 def test_an_image_of_another_kind_is_an_os_error_and_listed(tmp_path: Path) -> None:
@@ -173,7 +183,7 @@ def test_an_image_of_another_kind_is_an_os_error_and_listed(tmp_path: Path) -> N
     with h5py.File(mat, "r+") as file:
         table = file[file["labeled"][0, 0]]
         table[0, 0] = file.create_dataset("#refs#/wide", data=np.zeros((3, 9, 12))).ref
-    files = SourceFiles("cuhk03", tmp_path)
+    files = Source(classify=False, layout="cuhk03", folder=tmp_path)
     assert list_source("c", files).images[0].path == "images_labeled/1_001_1_01.png"
     with pytest.raises(OSError, match=r"no image images_labeled/1_001_1_01\.png"):
         raw_bytes(files, "images_labeled/1_001_1_01.png")
@@ -211,14 +221,14 @@ def spoil(mat: Path, without: str) -> None:
 def test_a_broken_file_is_one_line(tmp_path: Path, damage: object, message: str) -> None:
     damage(release(tmp_path))  # type: ignore[operator]
     with pytest.raises(CuhsError, match=rf"cuhk-03\.mat: {message}") as caught:
-        list_source("c", SourceFiles("cuhk03", tmp_path))
+        list_source("c", Source(classify=False, layout="cuhk03", folder=tmp_path))
     assert "\n" not in str(caught.value)
 
 
 def test_boxes_without_images_are_told(tmp_path: Path) -> None:
     release(tmp_path)
     with pytest.raises(CuhsError, match=r"cuhk-03\.mat: detected holds no image"):
-        list_source("c", SourceFiles("cuhk03", tmp_path, images="detected"))
+        list_source("c", Source(classify=False, layout="cuhk03", folder=tmp_path, images="detected"))
 
 
 def test_a_file_without_test_sets_is_no_split(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cluster import stages
+from pipelines.base import stages
 
 ROOT = Path(__file__).parents[3]
 

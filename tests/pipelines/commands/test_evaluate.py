@@ -1,4 +1,4 @@
-"""``python -m pipelines.stages.evaluate --features DIR``, from a folder that is no project."""
+"""``cuhs evaluate --features DIR``, from a folder that is no project."""
 
 import csv
 import json
@@ -14,10 +14,10 @@ import pytest
 
 from cuhs.errors import CuhsError
 from cuhs.evaluation.ranking import rank
-from pipelines.evaluation import comparison as compare
-from pipelines.evaluation.features import evaluate
+from pipelines.commands.evaluate import evaluate_features
+from pipelines.evaluation import comparison
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def sides() -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -47,7 +47,7 @@ def write_parquet(folder: Path) -> None:
 @pytest.mark.parametrize("write", [write_arrays, write_parquet])
 def test_the_measures_are_those_of_ranking_the_arrays(tmp_path: Path, write, capfd: pytest.CaptureFixture) -> None:
     write(tmp_path)
-    evaluate(tmp_path)
+    evaluate_features(tmp_path)
     query, gallery = sides().values()
     expected = rank(*query, *gallery)
     metrics = json.loads((tmp_path / "metrics.json").read_text())["all"]
@@ -66,9 +66,9 @@ def test_two_models_features_can_be_compared(tmp_path: Path) -> None:
     noise = np.random.default_rng(1).standard_normal((200, 8))
     np.save(tmp_path / "b/gallery.npy", sides()["gallery"][0] + 2 * noise)
     for name in ("a", "b"):
-        evaluate(tmp_path / name)
-    a, b = (compare.read(str(tmp_path / name / "queries.csv")) for name in ("a", "b"))
-    ((group, _, difference),) = compare.compare(a, b)
+        evaluate_features(tmp_path / name)
+    a, b = (comparison.read(str(tmp_path / name / "queries.csv")) for name in ("a", "b"))
+    ((group, _, difference),) = comparison.compare(a, b)
     assert group == "all" and difference.mean > 0.1 and difference.p < 0.05
 
 
@@ -79,12 +79,12 @@ def test_an_image_that_cannot_be_ranked_is_named(tmp_path: Path) -> None:
     features[row, 3] = np.nan
     np.save(tmp_path / "gallery.npy", features)
     with pytest.raises(CuhsError, match=rf"\(row {row} of gallery\.csv\) holds NaN"):
-        evaluate(tmp_path)
+        evaluate_features(tmp_path)
 
 
 def test_the_command_needs_no_project_and_its_errors_are_one_line(tmp_path: Path) -> None:
     write_arrays(tmp_path)
-    command = [sys.executable, "-m", "pipelines.stages.evaluate", "--features", "."]
+    command = [sys.executable, "-m", "pipelines.main", "evaluate", "--features", "."]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cuhs.errors import CuhsError
-from pipelines.base import params
-from pipelines.stages import register
+from pipelines.base import params, paths
+from pipelines.evaluation import comparison, registration
 from pipelines.tracking import registry as registries
 from pipelines.tracking.registry import OVER, VALUE, Registry
 from pipelines.tracking.run import Run
@@ -99,13 +99,13 @@ def test_what_cannot_be_rolled_back_is_one_line(store: Path) -> None:
 @pytest.fixture
 def evaluated(store: Path, monkeypatch: pytest.MonkeyPatch) -> params.Params:
     """An evaluation of data version d1, better than :func:`version` without a shift by 0.2."""
-    monkeypatch.setattr(register.evaluate, "QUERIES", queries(store / "ours.csv", 0.2))
-    monkeypatch.setattr(register, "data_version", lambda: "d1")
+    monkeypatch.setattr(paths, "QUERIES", queries(store / "ours.csv", 0.2))
+    monkeypatch.setattr(registration, "data_version", lambda: "d1")
     return params.load(PARAMS)
 
 
 def test_the_first_is_the_champion_without_a_test(evaluated: params.Params) -> None:
-    assert register._judge(evaluated, None) == (True, "the first of its name")
+    assert registration._judge(evaluated, None) == (True, "the first of its name")
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_better_is_what_the_paired_test_proves(
 ) -> None:
     registry = Registry(f"judge{int(10 * shift)}")
     registry.promote(version(registry, store, 10.0, shift), over=0)
-    decided, reason = register._judge(evaluated, registry.champion())
+    decided, reason = registration._judge(evaluated, registry.champion())
     assert decided is better
     assert reason.startswith(f"all/mAP {100 * (0.2 - shift):+.1f} (") or shift == 0.2
     assert said in reason and "against version 1" in reason
@@ -127,14 +127,14 @@ def test_another_measure_may_decide(store: Path, evaluated: params.Params) -> No
     p = params.with_values(evaluated, {"registry.metric": "all/rank1"})
     registry = Registry("rank")
     registry.promote(version(registry, store, 10.0), over=0)
-    better, reason = register._judge(p, registry.champion())
+    better, reason = registration._judge(p, registry.champion())
     assert better and reason.startswith("all/rank1 +")
 
 
 def test_a_group_that_was_not_evaluated_is_one_line(evaluated: params.Params) -> None:
     p = params.with_values(evaluated, {"registry.metric": "black/mAP"})
     with pytest.raises(CuhsError, match=r"black/mAP: the evaluation has no query in .black.; it has all"):
-        register._judge(p, None)
+        registration._judge(p, None)
 
 
 def test_a_champion_of_other_data_is_evaluated_on_this(
@@ -143,9 +143,9 @@ def test_a_champion_of_other_data_is_evaluated_on_this(
     registry = Registry("moved")
     # What it found on its own data would make it better.
     registry.promote(version(registry, store, 90.0, 0.4, data="d0"), over=0)
-    here = register.compare.read(str(queries(store / "here.csv", 0.0)))
-    monkeypatch.setattr(register, "_evaluate", lambda champion, p, measure: here)
-    better, reason = register._judge(evaluated, registry.champion())
+    here = comparison.read(str(queries(store / "here.csv", 0.0)))
+    monkeypatch.setattr(registration, "_evaluate", lambda champion, p, measure: here)
+    better, reason = registration._judge(evaluated, registry.champion())
     assert better and reason.startswith("all/mAP +20.0")
 
 

@@ -1,0 +1,30 @@
+"""Where stages put what they make, as ``dvc.yaml`` has it, and where they keep what is not finished.
+
+All paths are relative to the project.
+"""
+
+from pathlib import Path
+
+DATASET = Path("data/dataset")
+
+HSL = Path("models/hsl")
+HSL_METRICS = Path("reports/hsl.json")
+
+MODEL = Path("models/cuhs")
+MODEL_RUN = Path("models/run.json")
+HISTORY = Path("reports/training.json")
+
+REPORTS = Path("reports")
+METRICS = REPORTS / "metrics.json"
+CMC = REPORTS / "cmc.csv"
+QUERIES = REPORTS / "queries.csv"
+THRESHOLDS = REPORTS / "thresholds.json"
+REPORT = REPORTS / "report.html"
+EVALUATION_RUN = REPORTS / "run.json"
+
+REGISTRATION = REPORTS / "registration.json"
+TUNING = REPORTS / "tuning"
+
+# Outside of DVC's outputs, which DVC deletes before a stage runs.
+RUNS = Path("runs")
+OUTBOX = RUNS / "outbox"

@@ -1,0 +1,40 @@
+"""Is model A better than model B on the same queries? Differences by group, with 95 % intervals and p-values.
+
+A and B are ids of MLflow runs that hold an evaluation, or ``queries.csv`` files of two evaluations.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from pipelines.base import cli
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the difference of each group in a measure, paired by query; returns the exit code."""
+    parser = cli.parser("cuhs compare", __doc__)
+    parser.add_argument("a", metavar="A", help="an MLflow run, or a queries.csv")
+    parser.add_argument("b", metavar="B", help="what A is compared with")
+    parser.add_argument("--measure", default="mAP", help="mAP (the default), rank1, rank5, …")
+    arguments = parser.parse_args(argv)
+    return cli.run(lambda: _compare(arguments))
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    # Not at the top: it takes seconds to import.
+    from rich.table import Table
+
+    from pipelines.base.console import console
+    from pipelines.evaluation.comparison import compare, read
+
+    measure = arguments.measure
+    differences = list(compare(read(arguments.a, measure), read(arguments.b, measure)))
+    table = Table("group", "queries", f"{measure} of A − {measure} of B", "95 % interval", "p")
+    for group, count, difference in differences:
+        interval = f"{100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
+        table.add_row(group, str(count), f"{100 * difference.mean:+.1f}", interval, f"{difference.p:.4f}")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

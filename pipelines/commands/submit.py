@@ -1,0 +1,29 @@
+"""Store the inputs of a stage, and print the command that submits it to a Ray cluster.
+
+``dvc repro`` with ``RAY_ADDRESS=http://…`` does both, follows the job and fetches what it made. This is for who submits
+by hand.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from pipelines.base import cli
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the command; returns the exit code."""
+    parser = cli.parser("cuhs submit", __doc__)
+    parser.add_argument("stage", metavar="STAGE", choices=["pretrain_hsl", "train", "evaluate", "tune"])
+    stage = parser.parse_args(argv).stage
+    return cli.run(lambda: _submit(stage))
+
+
+def _submit(stage: str) -> None:
+    # Not at the top: it takes seconds to import.
+    from pipelines.cluster.submit import command
+
+    print(command(stage))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""The files of an evaluation that people and other programs read: CMC curves, queries, thresholds."""
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from cuhs.evaluation.groups import Features, Group
+from cuhs.evaluation.thresholds import OperatingPoint, PairDistances
+
+CMC_RANKS = 50
+FALSE_MATCH_RATES = (1e-2, 1e-3, 1e-4)
+
+
+def write_cmc(path: Path, groups: Mapping[str, Group]) -> None:
+    """CMC curves as a table: ``rank``, then the share of queries in percent for each group."""
+    curves = {name: group.ranking.cmc(CMC_RANKS) for name, group in groups.items() if group.metrics["queries"]}
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["rank", *curves])
+        for k in range(CMC_RANKS):
+            rows.writerow([k + 1, *(round(100 * float(curve[k]), 3) for curve in curves.values())])
+
+
+def write_queries(path: Path, groups: Mapping[str, Group], query: Features) -> None:
+    """What each query of each group found; average precision is empty where the query has no match."""
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["group", "query", "pid", "camid", "ap", "first_hit"])
+        for name, group in groups.items():
+            ranking = group.ranking
+            for row, ap, hit in zip(group.query_rows, ranking.ap, ranking.first_hit, strict=True):
+                # The source's name before the file's path: two sources may have files of one path.
+                query_name = f"{str(query.pids[row]).partition('/')[0]}/{query.names[row]}"
+                value = "" if math.isnan(ap) else repr(float(ap))
+                rows.writerow([name, query_name, query.pids[row], query.camids[row], value, int(hit)])
+
+
+def write_thresholds(path: Path, pairs: PairDistances) -> None:
+    """The Euclidean distance up to which two embeddings are the same person, by false match rate."""
+    points = {f"{rate:g}": asdict(point) for rate, point in operating_points(pairs)}
+    path.write_text(json.dumps(points, indent=2, allow_nan=False) + "\n")
+
+
+def operating_points(pairs: PairDistances) -> list[tuple[float, OperatingPoint]]:
+    """The distance for each of :data:`FALSE_MATCH_RATES` that there are enough pairs for."""
+    if not pairs.genuine.any():
+        return []
+    points = ((rate, pairs.at_false_match_rate(rate)) for rate in FALSE_MATCH_RATES)
+    return [(rate, point) for rate, point in points if point is not None]

@@ -1,0 +1,56 @@
+"""The command ``cuhs``: each of its commands is a module with a ``main``, imported when it is asked for."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+
+COMMANDS = {
+    "synthesize": ("pipelines.stages.synthesize", "write FG-Synth, the dataset that needs no download"),
+    "build": ("pipelines.commands.build", "build the dataset; --preview shows how names and labels are read"),
+    "pretrain": ("pipelines.stages.pretrain_hsl", "train the head-shoulder localiser"),
+    "train": ("pipelines.stages.train", "train the network"),
+    "evaluate": ("pipelines.commands.evaluate", "evaluate the model, or --features of any model"),
+    "register": ("pipelines.stages.register", "register the model; --dry-run, --rollback"),
+    "tune": ("pipelines.stages.tune", "search parameters"),
+    "summary": ("pipelines.commands.summary", "the last evaluation's table"),
+    "leaderboard": ("pipelines.commands.leaderboard", "evaluated models, best first"),
+    "compare": ("pipelines.commands.compare", "is model A better than model B?"),
+    "checkout": ("pipelines.commands.checkout", "code, parameters and data of a model"),
+    "rank": ("pipelines.commands.rank", "rank a gallery larger than memory"),
+    "submit": ("pipelines.commands.submit", "the command that submits a stage to a Ray cluster"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code, 2 where there is no such command."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if arguments[0] == "--version":
+        print(version("cuhs"))
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(f"error: {name}: no such command; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    code: int = import_module(COMMANDS[name][0]).main(rest)
+    return code
+
+
+def _help() -> str:
+    lines = [f"  {name:<12} {about}" for name, (_, about) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: cuhs COMMAND [ARGUMENTS]",
+            "",
+            *lines,
+            "",
+            "cuhs COMMAND --help says more. Run them in the project's root; dvc repro runs the whole pipeline.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

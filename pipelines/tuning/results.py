@@ -1,0 +1,38 @@
+"""What a search leaves in ``reports/tuning``: the best values, all trials, two figures."""
+
+import csv
+from collections.abc import Sequence
+
+import yaml
+
+from pipelines.base.console import console
+from pipelines.base.params import Params
+from pipelines.base.paths import TUNING
+from pipelines.tuning import figures
+from pipelines.tuning.trial import Trial, text
+
+
+def write(p: Params, trials: Sequence[Trial]) -> None:
+    """Write ``best.yaml``, ``trials.csv`` and the figures, and print the trials.
+
+    Args:
+        p: the parameters that the search began with.
+        trials: best first; the first one did not fail.
+    """
+    TUNING.mkdir(parents=True, exist_ok=True)
+    best = trials[0]
+    applied = "dvc exp run " + " ".join(f"-S {key}={text(value)}" for key, value in best.values.items())
+    (TUNING / "best.yaml").write_text(
+        f"# mAP {best.score:.2f} on held-out training identities. To use it:\n# {applied}\n"
+        + yaml.safe_dump(best.values, sort_keys=False)
+    )
+    with (TUNING / "trials.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow([*best.values, "mAP", "epochs", "mlflow_run"])
+        for trial in trials:
+            rows.writerow([*trial.values.values(), trial.score, trial.epochs, trial.run and trial.run.id])
+    figures.draw(TUNING, p.tune.space, [(t.values, t.score) for t in trials if t.score is not None])
+    for trial in trials:
+        score = "failed" if trial.score is None else f"mAP {trial.score:.1f}"
+        console.print(f"{score:>10}  {trial.title}", highlight=False)
+    console.print(f"apply the best:  {applied}", soft_wrap=True, highlight=False)
