@@ -56,34 +56,46 @@ class Part:
         )
 
 
+@dataclass
+class Epoch:
+    """An epoch that is to be trained, or what is left of it.
+
+    Attributes:
+        number: counted from 0.
+        steps: of the whole epoch.
+        part: what this worker has done of it.
+        on_step: called with (done, steps) after each step; what it raises cuts the epoch off.
+    """
+
+    number: int
+    steps: int
+    part: Part = field(default_factory=Part)
+    on_step: OnStep = lambda done, steps: None
+
+
 def train_steps(
     losses: Callable[[Batch], dict[str, Tensor]],
     batches: Iterable[Batch],
-    steps: int,
     optimizer: torch.optim.Optimizer,
     config: Schedule,
-    epoch: int,
-    part: Part,
-    on_step: OnStep,
+    epoch: Epoch,
 ) -> dict[str, float]:
     """The steps of an epoch that are left, each one down the gradient of ``losses(batch)["loss"]``.
 
     Args:
         losses: of a batch, by name.
         batches: this worker's part of each global batch, without those that are done.
-        steps: of the whole epoch.
         optimizer: over what is trained.
         config: the schedule.
-        epoch: counted from 0.
-        part: what is done of the epoch.
-        on_step: called with (done, steps) after each step; what it raises cuts the epoch off.
+        epoch: its part grows with each step.
 
     Returns:
         Means over the whole epoch of this worker's losses, ``lr`` at the end, and ``images_per_second``.
     """
+    part, steps = epoch.part, epoch.steps
     started = time.perf_counter() - part.seconds
     for batch in batches:
-        set_learning_rate(optimizer, learning_rate(config, epoch + part.steps / steps))
+        set_learning_rate(optimizer, learning_rate(config, epoch.number + part.steps / steps))
         found = losses(batch)
         optimizer.zero_grad(set_to_none=True)
         found["loss"].backward()
@@ -93,7 +105,7 @@ def train_steps(
         part.seconds = time.perf_counter() - started
         for name, value in found.items():
             part.losses[name] = part.losses.get(name, 0.0) + value.detach().float()
-        on_step(part.steps, steps)
+        epoch.on_step(part.steps, steps)
     means = {name: float(value) / steps for name, value in part.losses.items()}
     rate: float = optimizer.param_groups[0]["lr"]
     return {**means, "lr": rate, "images_per_second": part.images / (time.perf_counter() - started)}

@@ -10,7 +10,7 @@ from cuhs.data.dataset import Batch
 from cuhs.losses import hsl_loss
 from cuhs.network.head_shoulder import iou, theta_to_box
 from cuhs.training.config import HslTraining
-from cuhs.training.epoch import OnStep, Part, train_steps
+from cuhs.training.epoch import Epoch, train_steps
 
 
 def split_boxed(pids: np.ndarray, boxes: np.ndarray, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -33,13 +33,9 @@ def split_boxed(pids: np.ndarray, boxes: np.ndarray, held_out: float, seed: int)
 def train_hsl_epoch(
     model: nn.Module,
     batches: Iterable[Batch],
-    steps: int,
     optimizer: torch.optim.Optimizer,
     config: HslTraining,
-    epoch: int,
-    device: torch.device,
-    part: Part,
-    on_step: OnStep = lambda done, steps: None,
+    epoch: Epoch,
 ) -> dict[str, float]:
     """One pass of the HSL over ``batches`` whose images all have a box; arguments as of ``train_epoch``.
 
@@ -47,11 +43,12 @@ def train_hsl_epoch(
         Means of this worker over the whole epoch: ``loss``, ``lr`` at the end, ``images_per_second``.
     """
     model.train()
+    device = next(model.parameters()).device
 
     def losses(batch: Batch) -> dict[str, Tensor]:
         return {"loss": hsl_loss(model(batch.images.to(device)), batch.boxes.to(device))}
 
-    return train_steps(losses, batches, steps, optimizer, config, epoch, part, on_step)
+    return train_steps(losses, batches, optimizer, config, epoch)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from cuhs.data.dataset import Batch
 from cuhs.losses import metric_loss, total_loss
 from cuhs.network.cuhs import CUHS
 from cuhs.training.config import ReIDTraining
-from cuhs.training.epoch import OnStep, Part, train_steps
+from cuhs.training.epoch import Epoch, train_steps
 
 
 class Classified(nn.Module):
@@ -40,32 +40,25 @@ class Classified(nn.Module):
 def train_epoch(
     model: nn.Module,
     batches: Iterable[Batch],
-    steps: int,
     optimizer: torch.optim.Optimizer,
     config: ReIDTraining,
-    epoch: int,
-    device: torch.device,
-    part: Part,
-    on_step: OnStep = lambda done, steps: None,
+    epoch: Epoch,
 ) -> dict[str, float]:
     """One pass over ``batches``.
 
     Args:
-        model: :class:`Classified`, wrapped for distributed training or not.
+        model: :class:`Classified`, wrapped for distributed training or not; trained on the device that it is on.
         batches: this worker's part of each global batch, without those that are done.
-        steps: how many they are in the whole epoch.
         optimizer: over the model's parameters.
         config: losses and schedule.
-        epoch: counted from 0.
-        device: of the model.
-        part: what is done of the epoch; it grows with each step.
-        on_step: called with (done, steps) after each step; what it raises cuts the epoch off.
+        epoch: its part grows with each step.
 
     Returns:
         Means of this worker over the whole epoch: ``loss``, its terms ``loss/cross_entropy/BRANCH`` and, by the
         metric loss's name, ``loss/triplet/BRANCH``; ``lr`` at the end, and ``images_per_second``.
     """
     model.train()
+    device = next(model.parameters()).device
     metric = metric_loss(config.metric_loss, config.margin)
 
     def losses(batch: Batch) -> dict[str, Tensor]:
@@ -77,4 +70,4 @@ def train_epoch(
         named = {f"loss/{name.replace('metric', config.metric_loss)}": value for name, value in terms.items()}
         return {"loss": loss, **named}
 
-    return train_steps(losses, batches, steps, optimizer, config, epoch, part, on_step)
+    return train_steps(losses, batches, optimizer, config, epoch)

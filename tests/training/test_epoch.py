@@ -24,12 +24,11 @@ from cuhs.network.config import NetworkConfig
 from cuhs.network.cuhs import CUHS, make_hsl
 from cuhs.training import checkpoint
 from cuhs.training.config import HslTraining, ReIDTraining
-from cuhs.training.epoch import OnStep, Part
+from cuhs.training.epoch import Epoch, OnStep, Part
 from cuhs.training.hsl import train_hsl_epoch
 from cuhs.training.reid import Classified, train_epoch
 from cuhs.training.schedule import adam
 
-CPU = torch.device("cpu")
 WORKERS, STEPS, EPOCH = 2, 4, 1
 CUTS = tuple(range(1, STEPS))
 # Rate, augmentation and batches differ from step to step: a step that is left out or done twice is seen.
@@ -63,8 +62,8 @@ class Training:
 
     def epoch(self, part: Part, on_step: OnStep = lambda done, steps: None) -> dict[str, float]:
         self.sampler.set_epoch(EPOCH, part.steps)
-        steps = len(self.sampler)
-        return self.train(self.wrapped, self.loader, steps, self.optimizer, self.config, EPOCH, CPU, part, on_step)
+        rest = Epoch(EPOCH, len(self.sampler), part, on_step)
+        return self.train(self.wrapped, self.loader, self.optimizer, self.config, rest)
 
     def result(self, metrics: dict[str, float], images: int) -> dict[str, Any]:
         """All that an epoch leaves behind but its speed."""

@@ -13,7 +13,7 @@ from cuhs.data.sampler import ShuffleSampler
 from cuhs.network.config import NetworkConfig
 from cuhs.network.cuhs import make_hsl
 from cuhs.training.config import HslTraining
-from cuhs.training.epoch import Part
+from cuhs.training.epoch import Epoch
 from cuhs.training.hsl import constant_box_iou, mean_iou, split_boxed, train_hsl_epoch
 from cuhs.training.schedule import adam
 
@@ -82,9 +82,8 @@ def test_the_localiser_learns_boxes(tiny_dataset: Path, tiny_config: NetworkConf
     losses, steps = [], []
     for epoch in range(config.epochs):
         sampler.set_epoch(epoch)
-        metrics = train_hsl_epoch(
-            hsl, loader, len(sampler), optimizer, config, epoch, CPU, Part(), lambda *step: steps.append(step)
-        )
+        whole = Epoch(epoch, len(sampler), on_step=lambda *step: steps.append(step))
+        metrics = train_hsl_epoch(hsl, loader, optimizer, config, whole)
         losses.append(metrics["loss"])
     assert losses[-1] < 0.2 * losses[0]
     assert metrics["lr"] == pytest.approx(1e-3) and metrics["images_per_second"] > 0

@@ -15,11 +15,10 @@ from cuhs.network.config import NetworkConfig
 from cuhs.network.cuhs import CUHS, make_hsl
 from cuhs.training import checkpoint
 from cuhs.training.config import ReIDTraining
-from cuhs.training.epoch import Part
+from cuhs.training.epoch import Epoch
 from cuhs.training.reid import Classified, train_epoch
 from cuhs.training.schedule import adam
 
-CPU = torch.device("cpu")
 CONFIG = ReIDTraining(epochs=4, lr=2e-3, identities=3, images_per_identity=2, warmup_epochs=1, decay="cosine")
 AUGMENTATION = Augmentation(pad=4, jitter=0.1, erasing=0.2)
 
@@ -45,9 +44,7 @@ class Training:
 
     def epoch(self, epoch: int) -> dict[str, float]:
         self.sampler.set_epoch(epoch)
-        return train_epoch(
-            self.model, self.loader, len(self.sampler), self.optimizer, self.config, epoch, CPU, Part()
-        )
+        return train_epoch(self.model, self.loader, self.optimizer, self.config, Epoch(epoch, len(self.sampler)))
 
 
 def test_classifiers_are_matrices_on_the_necked_features(tiny_network: CUHS) -> None:
@@ -108,9 +105,8 @@ def test_an_epoch_is_adam_on_equation_14_step_by_step(tiny_network: CUHS) -> Non
     model = Classified(tiny_network, 2)
     twin = copy.deepcopy(model).train()
     batches, progress = made_batches(2), []
-    metrics = train_epoch(
-        model, batches, 2, adam(model, config), config, 1, CPU, Part(), lambda *step: progress.append(step)
-    )
+    second = Epoch(1, 2, on_step=lambda *step: progress.append(step))
+    metrics = train_epoch(model, batches, adam(model, config), config, second)
     by_hand = torch.optim.Adam([p for p in twin.parameters() if p.requires_grad])
     losses = []
     for batch, rate in zip(batches, (1e-2 * (0.01 + 0.99 * 0.5), 1e-2 * (0.01 + 0.99 * 0.75)), strict=True):
@@ -130,7 +126,7 @@ def test_bfloat16_trains_with_float32_weights_and_finite_losses(tiny_network: CU
     config = ReIDTraining(epochs=2, precision="bfloat16")
     model = Classified(tiny_network, 2)
     before = model.classifiers["bn"].weight.detach().clone()
-    metrics = train_epoch(model, made_batches(1), 1, adam(model, config), config, 0, CPU, Part())
+    metrics = train_epoch(model, made_batches(1), adam(model, config), config, Epoch(0, 1))
     assert all(torch.tensor(value).isfinite() for value in metrics.values())
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in model.parameters())
     assert not torch.equal(before, model.classifiers["bn"].weight)
