@@ -3,6 +3,8 @@
 RUN is the id of an MLflow run, or ``models:/NAME@champion``, ``models:/NAME/VERSION``. The commit is checked out,
 ``params.yaml`` and ``dvc.lock`` are the run's, and DVC brings the data that they name: ``dvc repro`` then trains the
 model again, or takes it from DVC's cache.
+
+Only these two files are taken from the run, and nothing in them makes DVC write outside of ``data/`` and ``models/``.
 """
 
 import logging
@@ -13,15 +15,23 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cuhs.errors import CuhsError
 from pipelines.base import cli
 from pipelines.base.console import console
+from pipelines.storage.dvc_files import LIMIT, check_cached, check_lock, check_params
+from pipelines.storage.inside import inside
 from pipelines.tracking.reproduce import FILES, FOLDER
 
 STORES = Path(".dvc/config")
+PARAMS, LOCK = FILES
+COMMIT = re.compile("[0-9a-f]{40}")
 # Stages whose outputs the training needs.
 NEEDED = ("build_dataset", "pretrain_hsl")
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 log = logging.getLogger(__name__)
 
@@ -38,25 +48,38 @@ def check_out(name: str) -> None:
     """Bring back the commit, the parameters and the data of a run.
 
     Raises:
-        CuhsError: there is no such run, MLflow does not answer, or the working copy has changes.
+        CuhsError: there is no such run, MLflow does not answer, the working copy has changes, or what the run or
+            DVC's remote holds would be written elsewhere.
     """
     _refuse_changes()
     with tempfile.TemporaryDirectory() as folder:
         commit, files = _read(name, Path(folder))
         stores = STORES.read_text()
-        _git("checkout", "--quiet", "--detach", commit, mend=f"fetch the commit: git fetch origin {commit}")
+        _git("checkout", "--quiet", "--detach", commit, "--", mend=f"fetch the commit: git fetch origin {commit}")
         for path in files:
-            shutil.copy(path, path.name)
+            place = inside(Path(), path.name)
+            place.unlink(missing_ok=True)  # a link is not written through
+            shutil.copy(path, place)
     # Where data lies is said by today's configuration, not by that of the commit.
     local = STORES.with_name("config.local")
     if not local.exists() and stores != STORES.read_text():
         local.write_text(stores)
-    remote = _run(sys.executable, "-m", "dvc", "remote", "list").stdout.strip()
-    brought = _run(sys.executable, "-m", "dvc", "pull" if remote else "checkout", *NEEDED)
-    if brought.returncode:
-        why = (brought.stderr.strip().splitlines() or ["nothing said"])[-1]
-        log.warning("DVC does not have the run's data (%s): dvc repro builds it from the raw images", why)
+    _bring_data()
     console.print(f"commit {commit[:12]}, params.yaml and dvc.lock are those of {name}; go on with: dvc repro")
+
+
+def _bring_data() -> None:
+    fetched = _dvc("fetch", *NEEDED) if _dvc("remote", "list").stdout.strip() else None
+    try:
+        check_cached(LOCK, Path(_dvc("cache", "dir").stdout.strip()))
+    except CuhsError:
+        _git("checkout", "--quiet", "--", str(LOCK))
+        raise
+    brought = _dvc("checkout", *NEEDED)
+    failed = next((done for done in (fetched, brought) if done and done.returncode), None)
+    if failed:
+        why = (failed.stderr.strip().splitlines() or ["nothing said"])[-1]
+        log.warning("DVC does not have the run's data (%s): dvc repro builds it from the raw images", why)
 
 
 def _read(name: str, folder: Path) -> tuple[str, list[Path]]:
@@ -78,16 +101,37 @@ def _read(name: str, folder: Path) -> tuple[str, list[Path]]:
         commit = tags.get("mlflow.source.git.commit", "")
         if not commit:
             raise CuhsError(f"{name}: the run names no commit; it was made outside of a repository")
+        if not COMMIT.fullmatch(commit):
+            raise CuhsError(f"{name}: the run names {commit!r}, which is no commit; see who can write to MLflow")
         if tags.get("cuhs.git_dirty") == "true":
             log.warning("%s: its code had changes that no commit holds; the numbers may differ", name)
-        root = Path(client.download_artifacts(name, FOLDER, str(folder)))
+        files = _download(client, name, folder)
     except MlflowException as error:
         if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             raise CuhsError(f"{name}: MLflow has no such run or model") from error
         raise does_not_answer(error) from error
     except OSError as error:
-        raise CuhsError(f"{name}: the run holds no {FOLDER}/; it is none of a trained model") from error
-    return commit, sorted(root.iterdir())
+        raise CuhsError(f"{name}: the run's {FOLDER}/ cannot be read ({error.strerror or error})") from error
+    return commit, files
+
+
+def _download(client: "MlflowClient", run: str, folder: Path) -> list[Path]:
+    """Those of :data:`FILES` that a run holds, checked; whatever else lies beside them is not fetched."""
+    listed = {info.path: info for info in client.list_artifacts(run, FOLDER)}
+    wanted = {f"{FOLDER}/{path.name}" for path in FILES}
+    if strangers := sorted(listed.keys() - wanted):
+        log.warning("%s: %s in its artifacts is ignored", run, ", ".join(map(repr, strangers)))
+    if f"{FOLDER}/{PARAMS.name}" not in listed:
+        raise CuhsError(f"{run}: the run holds no {FOLDER}/{PARAMS.name}; it is none of a trained model")
+    checks = {PARAMS.name: check_params, LOCK.name: check_lock}
+    files = []
+    for artifact in sorted(wanted & listed.keys()):
+        if listed[artifact].is_dir or (listed[artifact].file_size or 0) > LIMIT:
+            raise CuhsError(f"{run}: {artifact} is refused, it is no file of at most {LIMIT} bytes")
+        path = Path(client.download_artifacts(run, artifact, str(folder)))
+        checks[path.name](path)
+        files.append(path)
+    return files
 
 
 def _refuse_changes() -> None:
@@ -108,6 +152,11 @@ def _git(*arguments: str, mend: str = "run it inside of the project's repository
     if done.returncode:
         raise CuhsError(f"git {arguments[0]}: {done.stderr.strip().splitlines()[-1]}; {mend}")
     return done.stdout.strip()
+
+
+def _dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
+    # -P: no file of the working copy, such as a dvc.py, takes the place of a module.
+    return _run(sys.executable, "-P", "-m", "dvc", *arguments)
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
