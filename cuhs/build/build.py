@@ -11,9 +11,9 @@ from cuhs.build import fine_grained, splits
 from cuhs.build.boxes.assign import detectors, with_detected_boxes, with_fixed_boxes
 from cuhs.build.colours.assign import with_colours
 from cuhs.build.config import DatasetConfig
-from cuhs.build.gather import Progress, check, unusual_boxes
-from cuhs.build.leaks import examine
-from cuhs.build.packing import Shard, pack, plan
+from cuhs.build.gather import Progress, gather, unusual_boxes
+from cuhs.build.leaks import find_leaks
+from cuhs.build.packing import PlannedShard, pack, plan
 from cuhs.build.parallel import Mapper, map_on_cores
 from cuhs.build.report.page import write_page
 from cuhs.build.scratch import Scratch
@@ -60,34 +60,34 @@ def build(
         models = detectors(sources, listed)
         own = read_identity_list(config.raw / config.identities, _people(listed)) if config.identities else None
         with Scratch(out.with_name(f"{out.name}.unfinished")) as scratch:
-            checked = check(sources, listed, scratch, mapper, progress)
-            checked = with_detected_boxes(checked, sources, models, scratch, progress)
+            gathered = gather(sources, listed, scratch, mapper, progress)
+            gathered = with_detected_boxes(gathered, sources, models, scratch, progress)
             # The torso is told from the box; the fixed one says nothing of it.
-            checked = with_colours(checked, sources, mapper, progress)
-            checked = with_fixed_boxes(checked, sources)
-            rows = _place(checked.samples, config, own)
-            examined = examine(rows, checked.findings)
+            gathered = with_colours(gathered, sources, mapper, progress)
+            gathered = with_fixed_boxes(gathered, sources)
+            rows = _place(gathered.samples, config, own)
+            leaks = find_leaks(rows, gathered.findings)
             summary = {
                 "name": config.name,
                 "protocol": config.protocol,
                 "seed": config.seed,
                 "version": "",
-                **summarise(rows, checked.origins, examined, left_out=len(checked.samples) - len(rows)),
-                "quarantine": checked.quarantine,
-                "dropped_boxes": checked.dropped_boxes,
-                "unusual_boxes": unusual_boxes(checked),
+                **summarise(rows, gathered.origins, leaks, left_out=len(gathered.samples) - len(rows)),
+                "quarantine": gathered.quarantine,
+                "dropped_boxes": gathered.dropped_boxes,
+                "unusual_boxes": unusual_boxes(gathered),
                 "shards": [],
             }
-            if refused := examined.refused(config.allow):
+            if refused := leaks.refused(config.allow):
                 page = scratch.folder / "dataset.html"
-                write_page(page, summary, rows, checked.boxes, examined, read, refused)
+                write_page(page, summary, rows, gathered.boxes, leaks, read, refused)
                 raise CuhsError(f"{refused} (pictures: {page})")
-            shards = plan(rows, checked.findings, checked.boxes, checked.origins, sources)
+            shards = plan(rows, gathered.findings, gathered.boxes, gathered.origins, sources)
             summary["shards"] = _fill(shards, scratch, mapper, progress)
             summary["version"] = _version(summary["shards"])
             finished = scratch.arrange({shard.file: shard.key for shard in shards})
             (finished / "dataset.json").write_text(json.dumps(summary, indent=2) + "\n")
-            write_page(finished / "dataset.html", summary, rows, checked.boxes, examined, read)
+            write_page(finished / "dataset.html", summary, rows, gathered.boxes, leaks, read)
             if out.exists():
                 shutil.rmtree(out)
             finished.rename(out)
@@ -125,7 +125,7 @@ def _place(samples: list[Sample], config: DatasetConfig, listed: IdentityList | 
             return fine_grained.fg_reid_v2(rows)
 
 
-def _fill(shards: list[Shard], scratch: Scratch, mapper: Mapper, progress: Progress) -> list[dict[str, Any]]:
+def _fill(shards: list[PlannedShard], scratch: Scratch, mapper: Mapper, progress: Progress) -> list[dict[str, Any]]:
     """Fill the shards that an earlier attempt has not; returns file, rows and sha256 of each."""
     total = sum(len(shard.items) for shard in shards)
     missing = [shard for shard in shards if not scratch.shard(shard.key).exists()]

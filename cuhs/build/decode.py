@@ -39,7 +39,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class DecodeTask:
     """Images of one source, for one worker.
 
     Attributes:
@@ -53,7 +53,7 @@ class Batch:
     known: dict[str, Finding]
 
 
-def inspect(batch: Batch) -> list[Finding]:
+def decode_images(batch: DecodeTask) -> list[Finding]:
     """Findings in the order of ``paths``; a file whose bytes are those of its earlier finding is not decoded.
 
     Raises:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cuhs.build.decode import BATCH, Batch, Finding, Key, inspect
+from cuhs.build.decode import BATCH, DecodeTask, Finding, Key, decode_images
 from cuhs.build.parallel import Mapper
 from cuhs.build.scratch import Scratch
-from cuhs.build.unusual_boxes import implausible
+from cuhs.build.unusual_boxes import unusual
 from cuhs.errors import CuhsError
 from cuhs.raw.config import Source
 from cuhs.raw.head_shoulder_boxes import Box, normalise
@@ -20,7 +20,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Checked:
+class Gathered:
     """What decoding every image showed.
 
     Attributes:
@@ -40,13 +40,13 @@ class Checked:
     origins: dict[Key, str]
 
 
-def check(
+def gather(
     sources: Mapping[str, Source],
     listed: Mapping[str, Listed],
     scratch: Scratch,
     mapper: Mapper,
     progress: Progress,
-) -> Checked:
+) -> Gathered:
     """Inspect every image that the sources list.
 
     Args:
@@ -59,51 +59,51 @@ def check(
     Raises:
         CuhsError: no image is usable.
     """
-    checked = Checked([], {}, {}, [], [], {})
+    gathered = Gathered([], {}, {}, [], [], {})
     for source, part in listed.items():
-        checked.quarantine.extend(
+        gathered.quarantine.extend(
             {"source": source, "path": path, "reason": "the name does not follow the layout"} for path in part.strays
         )
     for source, image, finding in _inspected(sources, listed, scratch, mapper, progress):
         part, key = listed[source], (source, image.path)
         if finding.fault:
-            checked.quarantine.append({"source": source, "path": image.path, "reason": finding.fault})
+            gathered.quarantine.append({"source": source, "path": image.path, "reason": finding.fault})
             continue
         colour = part.colours.get(image.pid)
-        checked.samples.append(Sample(source, image, colour or "other", "label" if colour else None))
-        checked.findings[key] = finding
+        gathered.samples.append(Sample(source, image, colour or "other", "label" if colour else None))
+        gathered.findings[key] = finding
         if image.path in part.boxes.by_path:
             box = normalise(part.boxes.by_path[image.path], finding.width, finding.height)
             if box:
-                checked.boxes[key] = box
-                checked.origins[key] = part.boxes.origin(image.path)
+                gathered.boxes[key] = box
+                gathered.origins[key] = part.boxes.origin(image.path)
             else:
                 reason = f"outside the image of {finding.width}×{finding.height} pixels"
-                checked.dropped_boxes.append({"source": source, "file": image.path, "reason": reason})
+                gathered.dropped_boxes.append({"source": source, "file": image.path, "reason": reason})
     for source, part in listed.items():
-        checked.dropped_boxes.extend(
+        gathered.dropped_boxes.extend(
             {"source": source, "file": file, "reason": "names no image of the source"}
             for file in part.boxes.unmatched
         )
-    if not checked.samples:
-        first = checked.quarantine[0]
+    if not gathered.samples:
+        first = gathered.quarantine[0]
         raise CuhsError(f"no usable image; the first bad one is {first['source']}/{first['path']}: {first['reason']}")
-    return checked
+    return gathered
 
 
-def unusual_boxes(checked: Checked) -> list[dict[str, str]]:
+def unusual_boxes(gathered: Gathered) -> list[dict[str, str]]:
     """``source``, ``file`` and ``reason`` of boxes that are used but unlike their source's others.
 
     Fixed boxes are left out: they are all the same.
     """
     by_source: dict[str, list[Key]] = defaultdict(list)
-    for key in sorted(checked.boxes):
-        if checked.origins[key] != "fixed":
+    for key in sorted(gathered.boxes):
+        if gathered.origins[key] != "fixed":
             by_source[key[0]].append(key)
     return [
         {"source": source, "file": keys[row][1], "reason": reason}
         for source, keys in by_source.items()
-        for row, reason in implausible(np.array([checked.boxes[key] for key in keys])).items()
+        for row, reason in unusual(np.array([gathered.boxes[key] for key in keys])).items()
     ]
 
 
@@ -123,9 +123,9 @@ def _inspected(
     tasks = []
     for source, images in parts:
         paths = [image.path for image in images]
-        tasks.append(Batch(sources[source], paths, scratch.known(source, paths)))
+        tasks.append(DecodeTask(sources[source], paths, scratch.known(source, paths)))
     done: Counter[str] = Counter()
-    for (source, images), findings in zip(parts, mapper(inspect, tasks), strict=True):
+    for (source, images), findings in zip(parts, mapper(decode_images, tasks), strict=True):
         found = list(zip(images, findings, strict=True))
         scratch.note(source, ((image.path, finding) for image, finding in found))
         done[source] += len(images)

@@ -28,7 +28,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Examined:
+class Leaks:
     """What was found.
 
     Attributes:
@@ -82,7 +82,7 @@ class Examined:
         )
 
 
-def examine(rows: list[Row], findings: Mapping[Key, Finding]) -> Examined:
+def find_leaks(rows: list[Row], findings: Mapping[Key, Finding]) -> Leaks:
     """Look at the whole dataset.
 
     Args:
@@ -93,7 +93,7 @@ def examine(rows: list[Row], findings: Mapping[Key, Finding]) -> Examined:
     training = [row for row in people if row.split == "train"]
     testing = [row for row in people if row.split != "train"]
     pairs = _pairs(training, testing, findings)
-    return Examined(
+    return Leaks(
         copies=[pair for pair in pairs if pair.bits <= COPY],
         closest=_closest(pair for pair in pairs if pair.bits > COPY),
         shared=_shared(training, testing),

@@ -55,7 +55,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
+class PlannedShard:
     """A shard to fill, for one worker.
 
     Attributes:
@@ -77,7 +77,7 @@ def plan(
     boxes: Mapping[Key, Box],
     origins: Mapping[Key, str],
     sources: Mapping[str, Source],
-) -> list[Shard]:
+) -> list[PlannedShard]:
     """Cut each source's part of each split into shards of :data:`SHARD_ROWS` rows or :data:`SHARD_BYTES`.
 
     No shard holds rows of two sources, so a change in one source leaves the other sources' shards as they are.
@@ -93,7 +93,7 @@ def plan(
     for row in rows:
         parts[row.split, row.sample.source].append(row)
     return [
-        Shard(f"{split}/{source}-{number:05d}.parquet", _key(items), sources[source], items)
+        PlannedShard(f"{split}/{source}-{number:05d}.parquet", _key(items), sources[source], items)
         for split, source in sorted(parts, key=lambda part: (SPLITS.index(part[0]), part[1]))
         for number, items in enumerate(
             _cut(
@@ -121,7 +121,7 @@ def _key(items: list[Item]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def pack(shard: Shard) -> bytes:
+def pack(shard: PlannedShard) -> bytes:
     """The Parquet file of a shard.
 
     Raises:

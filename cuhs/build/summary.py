@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cuhs.build.decode import Key
-from cuhs.build.leaks import Examined, Pair
+from cuhs.build.leaks import Leaks, Pair
 from cuhs.build.splits import Row
 from cuhs.data.shards import SPLITS
 from cuhs.raw.head_shoulder_boxes import ORIGINS
@@ -17,13 +17,13 @@ Counts = dict[str, int]
 NAMED = 20
 
 
-def summarise(rows: list[Row], origins: Mapping[Key, str], examined: Examined, left_out: int) -> dict[str, Any]:
+def summarise(rows: list[Row], origins: Mapping[Key, str], leaks: Leaks, left_out: int) -> dict[str, Any]:
     """Counts of ids and images; ids leave out distractors and junk, images count them.
 
     Args:
         rows: the dataset.
         origins: where each row's head-shoulder box comes from, if it has one.
-        examined: what was found in it.
+        leaks: what was found in it.
         left_out: usable images that have no role.
     """
     groups: dict[str, list[Row]] = defaultdict(list)
@@ -43,11 +43,11 @@ def summarise(rows: list[Row], origins: Mapping[Key, str], examined: Examined, l
         "cameras": {source: _cameras(held) for source, held in sorted(sources.items())},
         "distractors": sum(row.sample.distractor for row in rows),
         "junk": sum(row.sample.junk for row in rows),
-        "shared_identities": _some(list(examined.shared)),
-        "near_duplicates": _some([_pair(pair) for pair in examined.copies]),
-        "closest_pairs": [_pair(pair) for pair in examined.closest],
-        "queries_without_match": _some([row.name for row in examined.without_match]),
-        "single_image_identities": _some(examined.single),
+        "shared_identities": _some(list(leaks.shared)),
+        "near_duplicates": _some([_pair(pair) for pair in leaks.copies]),
+        "closest_pairs": [_pair(pair) for pair in leaks.closest],
+        "queries_without_match": _some([row.name for row in leaks.without_match]),
+        "single_image_identities": _some(leaks.single),
         "left_out": left_out,
     }
 

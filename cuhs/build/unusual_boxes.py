@@ -18,7 +18,7 @@ _SMALLEST = np.array([0.08, 0.08, 0.08, 0.03, 0.03, 0.03])
 FEWEST = 20
 
 
-def implausible(boxes: np.ndarray) -> dict[int, str]:
+def unusual(boxes: np.ndarray) -> dict[int, str]:
     """Boxes that differ much from most boxes of their source, in size, proportion or place.
 
     Each measure of :data:`MEASURES` is held against its median over all boxes; the distance is in robust

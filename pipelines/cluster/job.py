@@ -28,7 +28,7 @@ STAGES = ("pretrain_hsl", "train", "evaluate", "tune")
 
 
 @dataclass(frozen=True)
-class Order:
+class JobOrder:
     """What a job shall do.
 
     Attributes:
@@ -60,7 +60,7 @@ class Order:
         return digest.hexdigest()
 
 
-def read(text: str) -> Order:
+def read(text: str) -> JobOrder:
     """An order from JSON.
 
     Raises:
@@ -68,7 +68,7 @@ def read(text: str) -> Order:
     """
     try:
         found = json.loads(text)
-        order = Order(**{**found, "outputs": tuple(found["outputs"])})
+        order = JobOrder(**{**found, "outputs": tuple(found["outputs"])})
         inputs, outputs = dict(order.inputs), order.outputs
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CuhsError(

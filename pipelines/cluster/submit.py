@@ -31,7 +31,7 @@ from pipelines.base.params import Params
 from pipelines.base.signals import Terminated, on_sigterm
 from pipelines.base.versions import git_commit
 from pipelines.cluster.fetch import fetch
-from pipelines.cluster.job import Order, read_results
+from pipelines.cluster.job import JobOrder, read_results
 from pipelines.storage.object_store import ObjectStore
 from pipelines.storage.transfer import OnProgress
 
@@ -119,7 +119,7 @@ def _connect(address: str) -> Client:
     return client
 
 
-def _order(stage: str, p: Params, store: ObjectStore) -> Order:
+def _order(stage: str, p: Params, store: ObjectStore) -> JobOrder:
     needed = stages.read(stage)
     tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not tracking.startswith(("http://", "https://")):
@@ -135,7 +135,7 @@ def _order(stage: str, p: Params, store: ObjectStore) -> Order:
     with _transfer(f"{stage}: inputs") as moved:
         inputs = {str(path): store.push(path, moved) for path in files if path.exists()}
     commit, dirty = git_commit()
-    return Order(stage, inputs, tuple(map(str, needed.outputs)), store.url, tracking, commit, dirty)
+    return JobOrder(stage, inputs, tuple(map(str, needed.outputs)), store.url, tracking, commit, dirty)
 
 
 def _named(p: Params) -> list[Path]:
@@ -149,7 +149,7 @@ def _named(p: Params) -> list[Path]:
     return found
 
 
-def _follow(client: Client, store: ObjectStore, order: Order, p: Params) -> str | None:
+def _follow(client: Client, store: ObjectStore, order: JobOrder, p: Params) -> str | None:
     """Submit or find the job, and show what it prints until it is over.
 
     Returns:
@@ -185,7 +185,7 @@ def _follow(client: Client, store: ObjectStore, order: Order, p: Params) -> str 
     raise CuhsError(f"{name} {what}; the same command submits it again, and it goes on where it was")
 
 
-def _start(client: Client, store: ObjectStore, order: Order, code: Path, p: Params) -> str:
+def _start(client: Client, store: ObjectStore, order: JobOrder, code: Path, p: Params) -> str:
     """The name of the job for this order that runs, or is over and was not fetched; or of a new one."""
     base = _base(order, code)
     known = {str(job.submission_id): job for job in client.list_jobs()}
@@ -265,11 +265,11 @@ def _transfer(label: str) -> Iterator[OnProgress]:
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
-def _base(order: Order, code: Path) -> str:
+def _base(order: JobOrder, code: Path) -> str:
     return f"cuhs-{order.stage}-{order.digest(code)[:16]}"
 
 
-def _entrypoint(name: str, order: Order) -> str:
+def _entrypoint(name: str, order: JobOrder) -> str:
     return f"python -m pipelines.cluster.job {name} {shlex.quote(order.to_json())}"
 
 

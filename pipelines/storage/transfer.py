@@ -13,7 +13,7 @@ from boto3.s3.transfer import ProgressCallbackInvoker, TransferConfig, create_tr
 
 from cuhs.errors import CuhsError
 from pipelines.storage.s3_errors import DISK, S3_ERRORS, UNSAID, code_of, explained, is_passing
-from pipelines.storage.trees import PART, DamagedTree
+from pipelines.storage.trees import PART_SIZE, DamagedTree
 
 FILES_AT_ONCE, PARTS_AT_ONCE = 4, 8
 LEAST_TRIES = 3
@@ -48,8 +48,8 @@ class Transfer:
 
     def __enter__(self) -> Self:
         config = TransferConfig(
-            multipart_threshold=PART,
-            multipart_chunksize=PART,
+            multipart_threshold=PART_SIZE,
+            multipart_chunksize=PART_SIZE,
             max_concurrency=PARTS_AT_ONCE,
             preferred_transfer_client="classic",
         )

@@ -21,7 +21,7 @@ from cuhs.errors import CuhsError
 from pipelines.storage import inside
 
 # Objects from this size on are sent and checked in parts of it.
-PART = 16 * 2**20
+PART_SIZE = 16 * 2**20
 DIGEST = re.compile("[0-9a-f]{64}")
 ITSELF = "."
 
@@ -158,11 +158,11 @@ def sums(path: Path) -> Sums:
     """
     whole, parts, size = hashlib.sha256(), [], 0
     with path.open("rb") as file:
-        while part := file.read(PART):
+        while part := file.read(PART_SIZE):
             whole.update(part)
             parts.append(hashlib.sha256(part).digest())
             size += len(part)
-    if size < PART:
+    if size < PART_SIZE:
         return Sums(size, whole.hexdigest(), b64encode(whole.digest()).decode())
     composite = hashlib.sha256(b"".join(parts)).digest()
     return Sums(size, whole.hexdigest(), f"{b64encode(composite).decode()}-{len(parts)}")

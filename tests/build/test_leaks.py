@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from cuhs.build.decode import Finding
-from cuhs.build.leaks import examine, queries_without_match
+from cuhs.build.leaks import find_leaks, queries_without_match
 from cuhs.build.near_duplicates import VIEWS
 from cuhs.build.report.page import warnings
 from cuhs.build.splits import Row
@@ -36,7 +36,7 @@ def findings(rows: list[Row], looks: dict[int, int]) -> dict[tuple[str, str], Fi
 
 def test_each_testing_image_is_paired_with_its_nearest_training_image() -> None:
     rows = [row(1, 1, "train"), row(2, 1, "train"), row(3, 1, "query"), row(3, 2, "gallery"), row(4, 1, "gallery")]
-    found = examine(rows, findings(rows, {0: 0, 1: 200, 2: 160, 3: 41, 4: 30}))
+    found = find_leaks(rows, findings(rows, {0: 0, 1: 200, 2: 160, 3: 41, 4: 30}))
     assert [(pair.train.sample.raw.pid, pair.test.name, pair.bits) for pair in found.copies] == [
         (1, "s/gallery/0004_1_0.jpg", 30),
         (2, "s/query/0003_1_0.jpg", 40),
@@ -50,27 +50,27 @@ def test_the_same_file_is_a_copy_though_it_is_empty_and_other_empty_images_are_n
     rows = [row(1, 1, "train"), row(2, 1, "train", 1), row(3, 1, "query"), row(4, 1, "gallery")]
     found = findings(rows, {})
     found[rows[3].key] = found[rows[1].key]
-    assert [(pair.train.name, pair.test.name, pair.bits) for pair in examine(rows, found).copies] == [
+    assert [(pair.train.name, pair.test.name, pair.bits) for pair in find_leaks(rows, found).copies] == [
         ("s/train/0002_1_1.jpg", "s/gallery/0004_1_0.jpg", 0)
     ]
 
 
 def test_images_of_one_split_and_of_nobody_may_be_alike() -> None:
     rows = [row(1, 1, "train"), row(1, 1, "train", 1), row(3, 1, "query"), row(3, 2, "gallery"), row(0, 3, "gallery")]
-    found = examine(rows, findings(rows, {0: 0, 1: 0, 2: 200, 3: 200, 4: 0}))
+    found = find_leaks(rows, findings(rows, {0: 0, 1: 0, 2: 200, 3: 200, 4: 0}))
     assert found.copies == []
 
 
 def test_two_people_are_shown_once_among_the_closest() -> None:
     rows = [row(1, 1, "train", n) for n in range(3)] + [row(2, 1, "query", n) for n in range(3)]
     rows += [row(1, 2, "gallery")]
-    found = examine(rows, findings(rows, {0: 0, 1: 0, 2: 0, 3: 90, 4: 80, 5: 70, 6: 60}))
+    found = find_leaks(rows, findings(rows, {0: 0, 1: 0, 2: 0, 3: 90, 4: 80, 5: 70, 6: 60}))
     assert [pair.bits for pair in found.closest] == [70]
 
 
 def test_shared_identities_and_identities_of_one_image_are_found() -> None:
     rows = [row(1, 1, "train"), row(1, 2, "train"), row(2, 1, "train"), row(1, 3, "query"), row(1, 4, "gallery")]
-    found = examine(rows, findings(rows, {}))
+    found = find_leaks(rows, findings(rows, {}))
     assert {pid: (train.name, test.name) for pid, (train, test) in found.shared.items()} == {
         "s/0001": ("s/train/0001_1_0.jpg", "s/query/0001_3_0.jpg")
     }
@@ -84,7 +84,7 @@ def test_queries_without_another_camera_in_the_gallery_are_found() -> None:
 
 def test_problems_that_are_not_allowed_are_one_line_with_the_key_that_allows_them() -> None:
     rows = [row(1, 1, "train"), row(1, 2, "train"), row(1, 3, "query"), row(1, 3, "gallery")]
-    found = examine(rows, findings(rows, {0: 0, 1: 200, 2: 3, 3: 100}))
+    found = find_leaks(rows, findings(rows, {0: 0, 1: 200, 2: 3, 3: 100}))
     assert found.refused(["shared_identities", "near_duplicates", "no_match"]) == ""
     line = found.refused([])
     assert line.endswith("data.allow: [shared_identities, near_duplicates, no_match]") and "\n" not in line

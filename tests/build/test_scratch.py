@@ -10,8 +10,8 @@ from cuhs import images
 from cuhs.build import decode as inspection
 from cuhs.build import gather as checking
 from cuhs.build import scratch
-from cuhs.build.decode import inspect
-from cuhs.build.packing import Shard, pack
+from cuhs.build.decode import decode_images
+from cuhs.build.packing import PlannedShard, pack
 from cuhs.errors import CuhsError
 from cuhs.raw.config import Source
 
@@ -58,7 +58,7 @@ def test_images_checked_before_a_kill_are_not_decoded_again(
 ) -> None:
     source = market(tmp_path / "raw")
     with pytest.raises(Killed):
-        built({"m": source}, mapper=kill_after(3, inspect))
+        built({"m": source}, mapper=kill_after(3, decode_images))
     assert len(decoded) == 6 and not (tmp_path / "out").exists()
     built({"m": source}, mapper=map)
     assert len(decoded) == 11
@@ -74,7 +74,7 @@ def test_shards_filled_before_a_kill_are_not_filled_again(tmp_path: Path, market
     filled: list[str] = []
 
     def mapper(function: Callable, tasks: Sequence[Any]) -> Iterator[Any]:
-        filled.extend(task.file for task in tasks if isinstance(task, Shard))
+        filled.extend(task.file for task in tasks if isinstance(task, PlannedShard))
         return map(function, tasks)
 
     built({"m": source}, mapper=mapper)

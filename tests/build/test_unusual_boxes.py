@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cuhs.build.unusual_boxes import FEWEST, implausible
+from cuhs.build.unusual_boxes import FEWEST, unusual
 
 REAL = os.environ.get("CUHS_REAL_DATA")
 real = pytest.mark.skipif(not REAL, reason="CUHS_REAL_DATA names no folder of real images")
@@ -36,20 +36,20 @@ def test_made_up_errors_are_found_among_usual_boxes(kind: str) -> None:
     boxes = usual(200)
     for row in (3, 77, 150):
         boxes[row] = ERRORS[kind](boxes[row]).clip(0, 1)
-    assert list(implausible(boxes)) == [3, 77, 150]
+    assert list(unusual(boxes)) == [3, 77, 150]
 
 
 def test_errors_in_a_third_of_the_boxes_do_not_hide_each_other() -> None:
     boxes = usual(90)
     boxes[:30] = [0.2, 0.0, 0.8, 0.97]
-    assert list(implausible(boxes)) == list(range(30))
+    assert list(unusual(boxes)) == list(range(30))
 
 
 def test_the_reason_names_the_measure_and_what_is_usual() -> None:
     boxes = np.tile([0.2, 0.0, 0.8, 0.3], (50, 1))
     boxes[7] = [0.25, 0.0, 0.8, 0.95]
     boxes[9] = [0.2, 0.55, 0.8, 0.85]
-    assert implausible(boxes) == {
+    assert unusual(boxes) == {
         7: "bottom 0.95, most have 0.30 to 0.30",
         9: "top 0.55, most have 0.00 to 0.00",
     }
@@ -58,15 +58,15 @@ def test_the_reason_names_the_measure_and_what_is_usual() -> None:
 def test_where_all_agree_to_the_pixel_a_slightly_different_box_is_no_error() -> None:
     boxes = np.tile([0.2, 0.0, 0.8, 0.3], (50, 1))
     boxes[7] = [0.15, 0.02, 0.83, 0.33]
-    assert implausible(boxes) == {}
+    assert unusual(boxes) == {}
 
 
 def test_few_boxes_have_nothing_to_be_compared_with() -> None:
     boxes = usual(FEWEST)
     boxes[0] = [0.2, 0.0, 0.8, 0.97]
-    assert list(implausible(boxes)) == [0]
-    assert implausible(boxes[:-1]) == {}
-    assert implausible(np.empty((0, 4))) == {}
+    assert list(unusual(boxes)) == [0]
+    assert unusual(boxes[:-1]) == {}
+    assert unusual(np.empty((0, 4))) == {}
 
 
 @real
@@ -76,13 +76,13 @@ def test_few_boxes_have_nothing_to_be_compared_with() -> None:
 def test_errors_among_annotated_boxes_are_found(source: str, folder: str, named: int) -> None:
     boxes = annotated(source, folder)
     # Of the annotations as they are, one in 65 or fewer is named.
-    assert len(implausible(boxes)) == named
+    assert len(unusual(boxes)) == named
     rng = np.random.default_rng(0)
     for kind, error in ERRORS.items():
         wrong = rng.choice(len(boxes), len(boxes) // 20, replace=False)
         changed = boxes.copy()
         changed[wrong] = [error(box).clip(0, 1) for box in boxes[wrong]]
-        found = implausible(changed)
+        found = unusual(changed)
         assert np.mean([row in found for row in wrong]) > 0.9, kind
         assert len(found.keys() - set(wrong)) <= 1.3 * named, kind
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cuhs.build.gather import Checked, Progress
+from cuhs.build.gather import Gathered, Progress
 from cuhs.build.scratch import Scratch
 from cuhs.errors import CuhsError
 from cuhs.images import load
@@ -45,16 +45,16 @@ def detectors(sources: Mapping[str, Source], listed: Mapping[str, Listed]) -> di
 
 
 def with_detected_boxes(
-    checked: Checked,
+    gathered: Gathered,
     sources: Mapping[str, Source],
     models: Mapping[str, "Module"],
     scratch: Scratch,
     progress: Progress,
-) -> Checked:
+) -> Gathered:
     """Look for a box in the images of people that have none; where nobody is found there is none.
 
     Args:
-        checked: the images and the boxes that files give.
+        gathered: the images and the boxes that files give.
         sources: where they lie.
         models: from :func:`detectors`.
         scratch: what an earlier attempt found, and where boxes are written down as they come.
@@ -63,16 +63,16 @@ def with_detected_boxes(
     Raises:
         OSError: an image cannot be read any more.
     """
-    boxes, origins = dict(checked.boxes), dict(checked.origins)
+    boxes, origins = dict(gathered.boxes), dict(gathered.origins)
     for source, model in models.items():
         from cuhs.build.boxes.detector import keypoint_boxes, version_of
 
-        missing = [sample for sample in _without_box(checked) if sample.source == source]
+        missing = [sample for sample in _without_box(gathered) if sample.source == source]
         version = version_of(model)
         for start in range(0, len(missing), AT_A_TIME):
             batch = missing[start : start + AT_A_TIME]
             keys = [(source, sample.raw.path) for sample in batch]
-            digests = "".join(checked.findings[key].digest for key in keys)
+            digests = "".join(gathered.findings[key].digest for key in keys)
             key = hashlib.blake2b(f"{version}{digests}".encode(), digest_size=16).hexdigest()
             found = scratch.detected(key)
             if found is None:
@@ -80,23 +80,25 @@ def with_detected_boxes(
                 found = keypoint_boxes(pixels, model)
                 scratch.note_detected(key, found)
             for image, box in zip(keys, found, strict=True):
-                finding = checked.findings[image]
+                finding = gathered.findings[image]
                 if box and (part := normalise(box, finding.width, finding.height)):
                     boxes[image], origins[image] = part, "detected"
             progress(f"boxes {source}", start + len(batch), len(missing))
-    return replace(checked, boxes=boxes, origins=origins)
+    return replace(gathered, boxes=boxes, origins=origins)
 
 
-def with_fixed_boxes(checked: Checked, sources: Mapping[str, Source]) -> Checked:
+def with_fixed_boxes(gathered: Gathered, sources: Mapping[str, Source]) -> Gathered:
     """Give the upper part of the image to people who have no box, in the sources that ask for it (``fixed_box``)."""
-    fixed = [(sample.source, sample.raw.path) for sample in _without_box(checked) if sources[sample.source].fixed_box]
+    fixed = [
+        (sample.source, sample.raw.path) for sample in _without_box(gathered) if sources[sample.source].fixed_box
+    ]
     return replace(
-        checked,
-        boxes=checked.boxes | dict.fromkeys(fixed, fixed_box()),
-        origins=checked.origins | dict.fromkeys(fixed, "fixed"),
+        gathered,
+        boxes=gathered.boxes | dict.fromkeys(fixed, fixed_box()),
+        origins=gathered.origins | dict.fromkeys(fixed, "fixed"),
     )
 
 
-def _without_box(checked: Checked) -> list[Sample]:
+def _without_box(gathered: Gathered) -> list[Sample]:
     """Junk and distractors show no person to look for."""
-    return [s for s in checked.samples if s.is_person and (s.source, s.raw.path) not in checked.boxes]
+    return [s for s in gathered.samples if s.is_person and (s.source, s.raw.path) not in gathered.boxes]

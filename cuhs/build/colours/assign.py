@@ -8,7 +8,7 @@ import numpy as np
 from cuhs.build.colours.linear_model import classify
 from cuhs.build.colours.measures import exposures, torso_features
 from cuhs.build.decode import BATCH, Key
-from cuhs.build.gather import Checked, Progress
+from cuhs.build.gather import Gathered, Progress
 from cuhs.build.parallel import Mapper
 from cuhs.images import load
 from cuhs.raw.config import Source
@@ -44,22 +44,22 @@ def network_probabilities(task: tuple[Torsos, np.ndarray]) -> np.ndarray:
 
 
 def with_colours(
-    checked: Checked,
+    gathered: Gathered,
     sources: Mapping[str, Source],
     mapper: Mapper,
     progress: Progress,
-) -> Checked:
+) -> Gathered:
     """Give a colour to people without a label, in the sources that ask for it (``classify``).
 
     A source's cameras are compared by all its images, labelled people's too; labels stay as they are.
     """
     found: dict[str, tuple[str, float]] = {}
     for source, files in sources.items():
-        people = [s for s in checked.samples if s.source == source and s.is_person]
+        people = [s for s in gathered.samples if s.source == source and s.is_person]
         if not files.classify or all(sample.colour_origin for sample in people):
             continue
-        found |= _colours(source, files, people, checked.boxes, mapper, progress)
-    return replace(checked, samples=[_coloured(sample, found) for sample in checked.samples])
+        found |= _colours(source, files, people, gathered.boxes, mapper, progress)
+    return replace(gathered, samples=[_coloured(sample, found) for sample in gathered.samples])
 
 
 def _colours(

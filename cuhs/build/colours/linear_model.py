@@ -1,9 +1,9 @@
 """Which colour a person wears on the upper body, from the pixels: for sources without clothing labels.
 
-The mean of a linear classifier over :func:`cuhs.build.colours.measures.describe` and of :mod:`cuhs.build.colours.network`. The
-linear one's coefficients lie beside this file. Both were fitted to CUHK03's camera pair 1, by ``python -m
-benchmarks.clothing_colour --data RAW --fit``; docs/results.md has what they reach there and on people they were not
-fitted to.
+The answer is the mean of a linear classifier over :func:`cuhs.build.colours.measures.describe` and of the network in
+:mod:`cuhs.build.colours.network`. The linear classifier's coefficients lie beside this file. Both were fitted to
+CUHK03's camera pair 1 by ``python -m benchmarks.clothing_colour --data RAW --fit``; docs/results.md says what they
+reach there and on people whom they were not fitted to.
 """
 
 import json

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.table import Table
 
 from cuhs.build.decode import Key
-from cuhs.build.leaks import Examined
+from cuhs.build.leaks import Leaks
 from cuhs.build.near_duplicates import BITS, COPY
 from cuhs.build.report.histograms import images_per_camera, images_per_identity
 from cuhs.build.report.sheets import Photographer
@@ -77,7 +77,7 @@ def write_page(
     summary: dict[str, Any],
     rows: list[Row],
     boxes: Mapping[Key, Box],
-    examined: Examined,
+    leaks: Leaks,
     read: Callable[[Row], bytes],
     refused: str = "",
 ) -> None:
@@ -88,7 +88,7 @@ def write_page(
         summary: the content of ``dataset.json``.
         rows: the dataset.
         boxes: head-shoulder boxes in [0, 1].
-        examined: what was found in the dataset.
+        leaks: what was found in the dataset.
         read: gives the bytes of a row's image file.
         refused: why the dataset was not built, if it was not.
     """
@@ -112,11 +112,11 @@ def write_page(
             group: photographer.sheet(row for row in rows if row.split == "query" and group in row.groups)
             for group in summary["groups"]
         },
-        copies=photographer.pairs(examined.copies),
-        closest=photographer.pairs(examined.closest),
+        copies=photographer.pairs(leaks.copies),
+        closest=photographer.pairs(leaks.closest),
         shared=[
             (pid, photographer.tile(train), photographer.tile(test))
-            for pid, (train, test) in list(examined.shared.items())[: len(summary["shared_identities"]["first"])]
+            for pid, (train, test) in list(leaks.shared.items())[: len(summary["shared_identities"]["first"])]
         ],
         box_origins=[origin for origin in ORIGINS if any(counted[origin] for counted in summary["boxes"].values())],
         bits=BITS,
