@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from pipelines.base.params import Params, parse
+from pipelines.base.paths import FG_SYNTH
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "pipelines/conf"
@@ -113,8 +114,7 @@ def test_real_datasets_are_taken_from_the_environment(
 
 def test_the_embedded_dataset_is_read_from_where_it_is_written(compose: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUHS_REAL_DATA", "/photographs")
-    p = parse(yaml.safe_load(compose("synthesize.folder=data/elsewhere")))
-    assert p.data.raw == p.synthesize.folder == Path("data/elsewhere")
+    assert parse(yaml.safe_load(compose())).data.raw == FG_SYNTH
 
 
 # Stages
@@ -144,9 +144,9 @@ def test_what_stages_depend_on_is_in_the_tree_or_made_by_a_stage(stages: list[An
 
 def test_every_stage_runs_a_module_of_the_pipelines_and_depends_on_it(stages: list[Any]) -> None:
     for stage in stages:
-        match = re.fullmatch(r"python -m pipelines\.(\w+)( .*)?", stage.cmd)
+        match = re.fullmatch(r"python -m pipelines\.stages\.(\w+)( .*)?", stage.cmd)
         assert match, f"{stage.name}: {stage.cmd}"
-        module = f"pipelines/{match[1]}.py"
+        module = f"pipelines/stages/{match[1]}.py"
         assert (ROOT / module).is_file()
         assert module in {dep.def_path for dep in stage.deps}, f"{stage.name} does not depend on {module}"
 
@@ -186,7 +186,7 @@ def test_the_lock_holds_no_addresses() -> None:
 
 def test_every_dependency_is_locked_in_its_range(locked: dict[str, tuple[str, list[str]]]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    wanted = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
     for requirement in map(Requirement, wanted):
         version, _ = locked[requirement.name.lower().replace("_", "-").replace(".", "-")]
         assert requirement.specifier.contains(Version(version)), f"{requirement} is locked as {version}"
@@ -210,7 +210,7 @@ def project(tmp_path: Path) -> Path:
     """A copy of the frame with a uv that only notes how it was called."""
     folder = tmp_path / "a project"
     (folder / ".venv/bin").mkdir(parents=True)
-    for name in ("Makefile", "requirements.lock"):
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         (folder / name).write_bytes((ROOT / name).read_bytes())
     uv = folder / ".venv/bin/uv"
     uv.write_text('#!/bin/sh\necho "$@" >> calls.txt\n')
@@ -231,7 +231,7 @@ def test_make_repro_brings_the_environment_then_runs_the_pipeline_then_shows_the
     (project / ".venv/bin/uv").unlink()
     done = make(project, "-n", "repro")
     assert done.returncode == 0, done.stderr
-    steps = ["-m venv", "pip install", "uv pip sync", "python -m dvc repro", "python -m pipelines.commands.summary"]
+    steps = ["-m venv", "pip install", "uv pip sync", "uv pip install", "python -m dvc repro", "cuhs summary"]
     places = [done.stdout.index(step) for step in steps]
     assert places == sorted(places)
 
@@ -239,14 +239,17 @@ def test_make_repro_brings_the_environment_then_runs_the_pipeline_then_shows_the
 def test_the_environment_is_installed_once_and_again_when_the_lock_changes(project: Path) -> None:
     calls = project / "calls.txt"
     assert make(project, "env").returncode == 0
-    assert calls.read_text() == "pip sync --compile-bytecode --python .venv/bin/python requirements.lock\n"
+    assert calls.read_text().splitlines() == [
+        "pip sync --compile-bytecode --python .venv/bin/python requirements.lock",
+        "pip install --quiet --no-deps --no-build-isolation --python .venv/bin/python --editable .",
+    ]
     again = make(project, "env")
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
-    assert len(calls.read_text().splitlines()) == 1
+    assert len(calls.read_text().splitlines()) == 2
     later = time.time() + 10
     os.utime(project / "requirements.lock", (later, later))
     assert make(project, "env").returncode == 0
-    assert len(calls.read_text().splitlines()) == 2
+    assert len(calls.read_text().splitlines()) == 4
 
 
 def test_an_install_that_fails_is_tried_again(project: Path) -> None:

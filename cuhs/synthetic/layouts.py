@@ -79,20 +79,17 @@ def synthesize(folder: Path, seed: int, identities: int, images: int, watch: Wat
     except OSError as error:
         reason = error.strerror or str(error)
         raise CuhsError(
-            f"synthesize.folder: cannot write {folder} ({reason}); name a folder you can write"
+            f"{folder}: FG-Synth cannot be written there ({reason}); make it a folder you can write"
         ) from error
     return orders
 
 
 def _check_replaceable(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
-        raise CuhsError(f"synthesize.folder: {folder} is a file; name a folder")
+        raise CuhsError(f"{folder}: a file, where FG-Synth's folder shall lie; move it elsewhere")
     strangers = sorted({path.name for path in folder.glob("*")} - CONTENT)
     if strangers:
-        raise CuhsError(
-            f"synthesize.folder: {folder} holds files that are not FG-Synth's ({strangers[0]}); "
-            "name a new or empty folder"
-        )
+        raise CuhsError(f"{folder}: holds files that are not FG-Synth's ({strangers[0]}); move them elsewhere")
 
 
 def _write(folder: Path, seed: int, orders: Orders, watch: Watch) -> None:

@@ -28,7 +28,6 @@ class Synthesize(Config):
     """FG-Synth, the dataset that needs no download."""
 
     seed: int = 0
-    folder: Path = Path("data/fg_synth")
     identities: Annotated[int, Field(ge=8)] = 150
     images: Annotated[int, Field(ge=32)] = 1500
 

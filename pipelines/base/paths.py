@@ -5,6 +5,8 @@ All paths are relative to the project.
 
 from pathlib import Path
 
+CHECKED = Path("data/.checked")
+FG_SYNTH = Path("data/fg_synth")
 DATASET = Path("data/dataset")
 
 HSL = Path("models/hsl")

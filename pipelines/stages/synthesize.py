@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from pipelines.base import cli, params
+from pipelines.base.paths import FG_SYNTH
 
 if TYPE_CHECKING:
     from cuhs.synthetic.orders import Order
@@ -28,9 +29,9 @@ def run() -> None:
     def watch(orders: "Sequence[Order]") -> "Iterable[Order]":
         return track(orders, description="drawing people", console=console)
 
-    orders = synthesize(wanted.folder, wanted.seed, wanted.identities, wanted.images, watch)
+    orders = synthesize(FG_SYNTH, wanted.seed, wanted.identities, wanted.images, watch)
     people = sum(map(len, orders.colours.values()))
-    console.print(f"FG-Synth: {len(orders.images)} images of {people} people in {wanted.folder}")
+    console.print(f"FG-Synth: {len(orders.images)} images of {people} people in {FG_SYNTH}")
 
 
 if __name__ == "__main__":

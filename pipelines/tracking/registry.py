@@ -46,14 +46,21 @@ class Registered:
         return str(self.version.run_id)
 
     def download(self, folder: Path) -> Path:
-        """The folder with its weights and card, somewhere under ``folder``."""
+        """The folder with its weights and card, somewhere under ``folder``.
+
+        Raises:
+            CuhsError: it holds no weights.
+        """
         from mlflow.artifacts import download_artifacts
 
         client = connect()
         # MLflow would look the model's own address up where this process last told it to look.
         where = client.get_model_version_download_uri(self.version.name, str(self.number))
         root = download_artifacts(where, dst_path=str(folder), tracking_uri=client.tracking_uri)
-        return next(Path(root).rglob("model.safetensors")).parent
+        for weights in sorted(Path(root).rglob("model.safetensors")):
+            if weights.is_file() and not weights.is_symlink():
+                return weights.parent
+        raise CuhsError(f"{self}: the registry holds no model.safetensors of it; register it again")
 
 
 class Registry:

@@ -274,7 +274,7 @@ def test_too_few_images_for_the_identities_names_the_parameter(tmp_path):
 def test_unwritable_folder_is_a_one_line_error(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file" / "fg", tmp_path / "file"):
-        with pytest.raises(CuhsError, match=r"^synthesize\.folder: .*file") as caught:
+        with pytest.raises(CuhsError, match=r"^/.*/file(/fg)?: .*") as caught:
             synthesize(folder, seed=0, identities=8, images=32)
         assert "\n" not in str(caught.value)
 

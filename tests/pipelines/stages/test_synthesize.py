@@ -15,10 +15,11 @@ def with_parameters(monkeypatch, **values):
     monkeypatch.setattr(params, "load", lambda: type("Loaded", (), {"synthesize": wanted}))
 
 
-def test_stage_writes_the_four_sources_where_the_parameters_say(tmp_path, monkeypatch, capsys):
-    with_parameters(monkeypatch, seed=3, folder=tmp_path / "raw" / "fg", identities=8, images=32)
+def test_stage_writes_the_four_sources_where_dvc_has_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with_parameters(monkeypatch, seed=3, identities=8, images=32)
     assert synthesize.main([]) == 0
-    written = {path.name for path in (tmp_path / "raw" / "fg").iterdir()}
+    written = {path.name for path in (tmp_path / "data/fg_synth").iterdir()}
     sources = {"market1501", "cuhk03", "occluded_reid", "partial_reid"}
     assert written == {*sources, "annotations", "contact_sheet.jpg"}
     captured = capsys.readouterr()
@@ -27,11 +28,12 @@ def test_stage_writes_the_four_sources_where_the_parameters_say(tmp_path, monkey
 
 
 def test_stage_fails_with_one_line_and_code_2(tmp_path, monkeypatch, capsys):
-    (tmp_path / "file").write_text("")
-    with_parameters(monkeypatch, folder=tmp_path / "file" / "fg", identities=8, images=32)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").write_text("")
+    with_parameters(monkeypatch, identities=8, images=32)
     assert synthesize.main([]) == 2
     message = capsys.readouterr().err
-    assert message.startswith("error: synthesize.folder: cannot write")
+    assert message.startswith(f"error: {tmp_path}/data/fg_synth: FG-Synth cannot be written there")
     assert message.count("\n") == 1
 
 

@@ -1,0 +1,58 @@
+"""Stage ``check_outputs``: what lies where outputs will lie is DVC's own, or no stage runs.
+
+DVC deletes a stage's outputs before it starts the stage, whoever made them. So all other stages depend on this one,
+which runs where a working copy is new: its own output is not there yet.
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cuhs.errors import CuhsError
+from pipelines.base import cli, params
+from pipelines.base.paths import CHECKED
+
+if TYPE_CHECKING:
+    from dvc.output import Output
+
+TEXT = "DVC deletes and makes anew what dvc.yaml names below data, models and reports. Keep nothing else there.\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stage; returns the exit code."""
+    cli.parse_nothing("python -m pipelines.stages.check_outputs", __doc__, argv)
+    return cli.run(run)
+
+
+def run() -> None:
+    """Refuse what DVC would delete and cannot bring back, then say that this was done.
+
+    Raises:
+        CuhsError: a parameter is impossible, an output's place holds something else, or git has files there.
+    """
+    params.load()
+    # Not at the top: it takes a second to import.
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        for out in (out for stage in repo.index.stages if stage.path_in_repo == "dvc.yaml" for out in stage.outs):
+            _check(out)
+    CHECKED.parent.mkdir(parents=True, exist_ok=True)
+    CHECKED.write_text(TEXT)
+
+
+def _check(out: "Output") -> None:
+    if out.def_path == CHECKED.as_posix() or not out.exists or out.is_empty:
+        return
+    listed = subprocess.run(["git", "ls-files", "--", out.def_path], capture_output=True, text=True, check=False)
+    if listed.stdout:
+        raise CuhsError(f"{out.def_path}: DVC would delete it, and git has files there; git mv them elsewhere")
+    found = out.get_hash()
+    # What the lock names was made here; what the cache holds can be had again.
+    if found != out.hash_info and not out.cache.exists(found.value):
+        raise CuhsError(f"{out.def_path}: DVC would delete it and did not make it; move it elsewhere, or delete it")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
