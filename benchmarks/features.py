@@ -1,25 +1,13 @@
 """Features that resemble a re-ID model's: identities are clusters, blurred by cameras and by each image."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
+from cuhs.evaluation.features import Features
+
 # Identities differ in so few directions, whatever the number of dimensions of the feature.
 _DIRECTIONS = 64
-
-
-@dataclass(frozen=True)
-class Split:
-    """Rows of one side: (N, D) float32 of unit length, (N,) int64 each; junk rows have the identity -1."""
-
-    features: np.ndarray
-    pids: np.ndarray
-    camids: np.ndarray
-
-    def without_junk(self) -> "Split":
-        """The rows that count, as toolboxes expect them."""
-        keep = self.pids >= 0
-        return Split(self.features[keep], self.pids[keep], self.camids[keep])
 
 
 def people(
@@ -33,8 +21,8 @@ def people(
     distractors: float = 0.15,
     junk: float = 0.05,
     seed: int = 0,
-) -> tuple[Split, Split]:
-    """Query and gallery.
+) -> tuple[Features, Features]:
+    """Query and gallery: (N, D) float32 of unit length and int64 labels; junk rows have the identity -1.
 
     Args:
         queries: rows of the query.
@@ -53,14 +41,14 @@ def people(
     casts = 0.25 * rng.standard_normal((cameras, _DIRECTIONS), np.float32)
     onto = rng.standard_normal((_DIRECTIONS, dimensions), np.float32)
 
-    def drawn(pids: np.ndarray) -> Split:
+    def drawn(pids: np.ndarray) -> Features:
         camids = rng.integers(cameras, size=len(pids))
         # Some images are far worse than others: blurred, cut off, half hidden.
         blur = rng.lognormal(-0.45, 0.6, (len(pids), 1)).astype(np.float32)
         noise = blur * rng.standard_normal((len(pids), _DIRECTIONS), np.float32)
         features = (centres[pids] + casts[camids] + noise) @ onto
         features /= np.linalg.norm(features, axis=1, keepdims=True)
-        return Split(features, pids, camids)
+        return Features(features, pids, camids)
 
     query = drawn(rng.integers(identities, size=queries))
     kind = rng.random(gallery)
@@ -70,4 +58,4 @@ def people(
         rng.integers(identities, size=gallery),
     )
     rows = drawn(pids)
-    return query, Split(rows.features, np.where(kind > 1 - junk, -1, pids), rows.camids)
+    return query, replace(rows, pids=np.where(kind > 1 - junk, -1, pids))

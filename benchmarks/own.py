@@ -10,24 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.features import Split
 from benchmarks.peers.runner import memory
+from cuhs.evaluation.features import Features
 from cuhs.evaluation.ranking import rank
 from cuhs.evaluation.reranking import rerank
 
 
-def save(folder: Path, query: Split, gallery: Split) -> None:
+def save(folder: Path, query: Features, gallery: Features) -> None:
     """Write both sides as ``peers/runner.py`` reads them."""
     for name, split in (("query", query), ("gallery", gallery)):
-        np.save(folder / f"{name}.npy", split.features)
+        np.save(folder / f"{name}.npy", split.values)
         np.save(folder / f"{name}_pids.npy", split.pids)
         np.save(folder / f"{name}_camids.npy", split.camids)
 
 
-def load(folder: Path) -> tuple[Split, Split]:
+def load(folder: Path) -> tuple[Features, Features]:
     """What :func:`save` wrote."""
     query, gallery = (
-        Split(*(np.load(folder / f"{name}{part}.npy") for part in ("", "_pids", "_camids")))
+        Features(*(np.load(folder / f"{name}{part}.npy") for part in ("", "_pids", "_camids")))
         for name in ("query", "gallery")
     )
     return query, gallery
@@ -41,12 +41,12 @@ def run(function: str, folder: Path, threads: int) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def ranking(query: Split, gallery: Split) -> Any:
-    return rank(query.features, query.pids, query.camids, gallery.features, gallery.pids, gallery.camids)
+def ranking(query: Features, gallery: Features) -> Any:
+    return rank(query, gallery)
 
 
-def reranking(query: Split, gallery: Split) -> Any:
-    for _ in rerank(query.features, gallery.features):
+def reranking(query: Features, gallery: Features) -> Any:
+    for _ in rerank(query, gallery):
         pass
 
 

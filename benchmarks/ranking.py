@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from benchmarks import own, peers
-from benchmarks.features import Split, people
+from benchmarks.features import people
+from cuhs.evaluation.features import Features
 from cuhs.evaluation.ranking import Ranking
 from cuhs.machine import usable_cpus
 
@@ -112,16 +113,18 @@ def difference(folder: Path, ranking: Ranking) -> float:
     return max(abs(float(value)) for value in found.values())
 
 
-def multiply(query: Split, gallery: Split) -> None:
+def multiply(query: Features, gallery: Features) -> None:
     """The bare product, in chunks as large as those of the ranking."""
-    left, right = torch.from_numpy(query.features), torch.from_numpy(gallery.features)
+    left, right = torch.from_numpy(query.values), torch.from_numpy(gallery.values)
     size = min(len(left), CHUNK_BYTES // (4 * len(right)))
     buffer = torch.empty(size, len(right))
     for part in left.split(size):
         torch.mm(part, right.T, out=buffer[: len(part)])
 
 
-def best(repeats: int, query: Split, gallery: Split, *functions: Callable[[Split, Split], object]) -> list[float]:
+def best(
+    repeats: int, query: Features, gallery: Features, *functions: Callable[[Features, Features], object]
+) -> list[float]:
     """The shortest time of each function, in seconds, taken in turns."""
     times: list[list[float]] = [[] for _ in functions]
     for _ in range(repeats):

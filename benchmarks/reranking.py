@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import own, peers
-from benchmarks.features import Split, people
+from benchmarks.features import people
 from benchmarks.ranking import MARKET
+from cuhs.evaluation.features import Features
 from cuhs.evaluation.ranking import Ranking, rank_distances
 from cuhs.evaluation.reranking import rank_reranked, rerank
 from cuhs.machine import usable_cpus
@@ -35,7 +36,7 @@ def main() -> None:
         runs = [own.run("reranking", folder, arguments.threads) for _ in range(arguments.repeats)]
         distances = np.load(folder / "fastreid_reranking_distances.npy", mmap_mode="r")
         largest, beyond = differences(query, gallery, distances)
-        ranking = rank_distances([distances], query.pids, query.camids, gallery.pids, gallery.camids)
+        ranking = rank_distances([distances], query, gallery)
     ours = min(run["seconds"] for run in runs)
     extra = max(run["extra_mb"] for run in runs)
     print(f"{len(query.pids):,} × {len(gallery.pids):,} × {arguments.dimensions}:")
@@ -47,23 +48,19 @@ def main() -> None:
         "extra_mb": round(extra),
         "fastreid_extra_mb": round(theirs["extra_mb"]),
         "max_difference": largest,
-        "max_difference_measures": difference_of_measures(reranked(query, gallery), ranking),
+        "max_difference_measures": difference_of_measures(rank_reranked(query, gallery), ranking),
     }
     print(json.dumps(figures))
 
 
-def differences(query: Split, gallery: Split, distances: np.ndarray) -> tuple[float, int]:
+def differences(query: Features, gallery: Features, distances: np.ndarray) -> tuple[float, int]:
     """The largest difference of a distance, and how many differ by more than 1e-5."""
     largest, beyond, start = 0.0, 0, 0
-    for block in rerank(query.features, gallery.features):
+    for block in rerank(query, gallery):
         difference = np.abs(block.numpy() - distances[start : start + len(block)])
         largest, beyond = max(largest, float(difference.max())), beyond + int((difference > 1e-5).sum())
         start += len(block)
     return largest, beyond
-
-
-def reranked(query: Split, gallery: Split) -> Ranking:
-    return rank_reranked(query.features, query.pids, query.camids, gallery.features, gallery.pids, gallery.camids)
 
 
 def difference_of_measures(one: Ranking, other: Ranking) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from cuhs.evaluation.protocol import Own
+from cuhs.evaluation.match_rules import Own
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from cuhs.evaluation.groups import Features, Group
+from cuhs.evaluation.features import Features
+from cuhs.evaluation.groups import Group
 from cuhs.evaluation.ranking import Ranking, top_k
 
 ImageOf = Callable[[int], Image.Image]
@@ -99,7 +100,7 @@ def examples(
     if not chosen:
         return []
     shown = queries.take(np.array([i for _, i in chosen]))
-    nearest, _ = top_k(shown.features, shown.pids, shown.camids, rows.features, rows.pids, rows.camids, k)
+    nearest, _ = top_k(shown, rows, k)
     result = []
     for (kind, i), places in zip(chosen, nearest, strict=True):
         pid = queries.pids[i]
@@ -112,7 +113,7 @@ def examples(
             for row in [int(group.gallery_rows[j])]
         ]
         row = int(group.query_rows[i])
-        result.append(Example(kind, str(pid), queries.names[i], row, float(ranking.ap[i]), query_image(row), found))
+        result.append(Example(kind, str(pid), query.name(row), row, float(ranking.ap[i]), query_image(row), found))
     return result
 
 

@@ -2,77 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
 
-from cuhs.errors import CuhsError
 from cuhs.evaluation import bootstrap
+from cuhs.evaluation.features import ALL, Features
 from cuhs.evaluation.ranking import Ranking, rank
 
-ALL = "all"
-
 Metrics = dict[str, float | int | None]
-
-
-@dataclass(frozen=True)
-class Features:
-    """Extracted features of one split with what ranking needs to know of each row.
-
-    Attributes:
-        features: (N, D) float.
-        pids: (N,) str or int, identities.
-        camids: (N,) str or int, cameras.
-        groups: N lists of the evaluation groups that a row takes part in; every row is in ``all``.
-        junk: (N,) bool, rows that ranking ignores.
-        names: N names, for error messages and captions.
-
-    Raises:
-        CuhsError: the lengths differ.
-    """
-
-    features: torch.Tensor | np.ndarray
-    pids: np.ndarray
-    camids: np.ndarray
-    groups: Sequence[Sequence[str]]
-    junk: np.ndarray
-    names: Sequence[str]
-
-    def __post_init__(self) -> None:
-        for field in ("pids", "camids", "groups", "junk", "names"):
-            rows, got = len(self.features), len(getattr(self, field))
-            if got != rows:
-                raise CuhsError(f"{field}: {rows} rows of features need as many, got {got}")
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def rows_of(self, group: str) -> np.ndarray:
-        """Indices of the rows that take part in ``group`` and are not junk."""
-        member = np.array([group == ALL or group in groups for groups in self.groups], bool)
-        return np.flatnonzero(member & ~np.asarray(self.junk, bool))
-
-    def take(self, rows: np.ndarray) -> "Features":
-        """The given rows, in the given order; without a copy where those are all rows as they stand."""
-        if np.array_equal(rows, np.arange(len(self))):
-            return self
-        return Features(
-            self.features[rows],
-            np.asarray(self.pids)[rows],
-            np.asarray(self.camids)[rows],
-            [self.groups[i] for i in rows],
-            np.asarray(self.junk)[rows],
-            [self.names[i] for i in rows],
-        )
-
-    def against(self, gallery: "Features") -> dict[str, Any]:
-        """These as queries and ``gallery``'s rows, as :func:`.ranking.rank` takes them."""
-        return {
-            f"{side}_{what}": getattr(split, what)
-            for side, split in (("query", self), ("gallery", gallery))
-            for what in ("features", "pids", "camids", "names")
-        }
 
 
 @dataclass(frozen=True)
@@ -122,13 +59,13 @@ def evaluate_groups(
     Raises:
         CuhsError: the features cannot be ranked (see :func:`.ranking.rank`).
     """
-    named = {name for split in (query, gallery) for groups in split.groups for name in groups}
+    named = query.named_groups | gallery.named_groups
     results = {}
     for name in [ALL, *sorted(named - {ALL})]:
         query_rows, gallery_rows = query.rows_of(name), gallery.rows_of(name)
         queries, rows = query.take(query_rows), gallery.take(gallery_rows)
-        ranking = ranker(**queries.against(rows), chunk_mb=chunk_mb)
-        metrics = measures(ranking, np.asarray(queries.pids), ranks, resamples, seed)
+        ranking = ranker(queries, rows, chunk_mb=chunk_mb)
+        metrics = measures(ranking, queries.pids, ranks, resamples, seed)
         results[name] = Group(metrics | {"gallery": len(rows)}, query_rows, gallery_rows, ranking)
     return results
 

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 
 from cuhs.errors import CuhsError
-from cuhs.evaluation.protocol import Labels
+from cuhs.evaluation.features import Features, Labels
 from cuhs.evaluation.ranking import rank
 
 
@@ -34,7 +34,7 @@ class ReIDMetric:
 
     def reset(self) -> None:
         """Forget everything."""
-        self._batches: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        self._batches: list[tuple[Features, np.ndarray]] = []
         self._device = torch.device("cpu")
 
     def update(
@@ -49,19 +49,16 @@ class ReIDMetric:
             is_query: (N,) bool, or one for the whole batch; the other rows are the gallery.
 
         Raises:
-            CuhsError: the lengths differ.
+            CuhsError: the lengths differ, or labels are neither integers nor strings.
         """
-        count = len(features)
-        labels = [
-            np.asarray(item.cpu() if isinstance(item, torch.Tensor) else item) for item in (pids, camids, is_query)
-        ]
-        if labels[2].ndim == 0:
-            labels[2] = np.full(count, bool(labels[2]))
-        for name, label in zip(("pids", "camids", "is_query"), labels, strict=True):
-            if label.shape != (count,):
-                raise CuhsError(f"{name}: {count} rows of features need as many, got {label.shape}")
+        batch = Features(features.detach().float().cpu().numpy(), pids, camids)
+        mask = np.asarray(is_query.cpu() if isinstance(is_query, torch.Tensor) else is_query, bool)
+        if mask.ndim == 0:
+            mask = np.full(len(batch), mask)
+        if mask.shape != (len(batch),):
+            raise CuhsError(f"is_query: {len(batch)} rows of features need as many, got {mask.shape}")
         self._device = features.device
-        self._batches.append((features.detach().float().cpu().numpy(), labels[0], labels[1], labels[2].astype(bool)))
+        self._batches.append((batch, mask))
 
     def compute(self) -> dict[str, float]:
         """``mAP``, ``mINP`` and ``rankK`` in percent; NaN when no query has a true match.
@@ -76,15 +73,10 @@ class ReIDMetric:
             batches = [batch for part in parts for batch in part]
         if not batches:
             raise CuhsError("ReIDMetric: nothing to rank; call update before compute")
-        features, pids, camids, is_query = (np.concatenate(column) for column in zip(*batches, strict=True))
-        gallery = ~is_query
-        ranking = rank(
-            torch.from_numpy(features[is_query]).to(self._device),
-            pids[is_query],
-            camids[is_query],
-            torch.from_numpy(features[gallery]).to(self._device),
-            pids[gallery],
-            camids[gallery],
-            chunk_mb=self.chunk_mb,
+        columns = zip(*((batch.values, batch.pids, batch.camids, mask) for batch, mask in batches), strict=True)
+        features, pids, camids, is_query = (np.concatenate(column) for column in columns)
+        query, gallery = (
+            Features(torch.from_numpy(features[rows]).to(self._device), pids[rows], camids[rows])
+            for rows in (is_query, ~is_query)
         )
-        return ranking.percentages(self.ranks)
+        return rank(query, gallery, chunk_mb=self.chunk_mb).percentages(self.ranks)

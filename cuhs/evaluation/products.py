@@ -6,13 +6,13 @@ sums in another order.
 
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from cuhs.errors import CuhsError
-
-Features = torch.Tensor | np.ndarray
+from cuhs.evaluation.features import Features, Matrix
 
 # Squared norms below this keep every score |g|² - 2 q·g finite in float32.
 _LARGEST_SQUARED_NORM = 1e37
@@ -21,35 +21,44 @@ _LARGEST_SQUARED_NORM = 1e37
 _CONVERTED = 2**23
 
 
+@dataclass(frozen=True)
 class Products:
     """Checked features of queries and gallery, and the product of the two.
 
-    Args:
-        query_features: (Q, D) real, of any precision.
-        gallery_features: (G, D); products are computed on its device.
-        query_names: (Q,) names of the rows for error messages.
-        gallery_names: (G,) names of the rows for error messages.
-
-    Raises:
-        CuhsError: shapes do not fit, or a row holds NaN, infinity or values too large for float32.
+    Attributes:
+        query: (Q, D) real, of any precision, on the gallery's device.
+        gallery: (G, D).
+        query_squares: (Q,) float32, squared norms of the rows.
+        gallery_squares: (G,) float32.
     """
 
-    def __init__(
-        self,
-        query_features: Features,
-        gallery_features: Features,
-        query_names: Sequence[str] | None = None,
-        gallery_names: Sequence[str] | None = None,
-    ) -> None:
-        self.gallery = as_tensor(gallery_features, "gallery features")
-        self.query = as_tensor(query_features, "query features").to(self.gallery.device)
-        if self.query.shape[1] != self.gallery.shape[1]:
+    query: torch.Tensor
+    gallery: torch.Tensor
+    query_squares: torch.Tensor
+    gallery_squares: torch.Tensor
+
+    @classmethod
+    def of(cls, query: Features, gallery: Features) -> "Products":
+        """The products of queries and gallery, computed on the device of the gallery's features.
+
+        Raises:
+            CuhsError: shapes do not fit, or a row holds NaN, infinity or values too large for float32.
+        """
+        right = as_tensor(gallery.values, "gallery features")
+        left = as_tensor(query.values, "query features").to(right.device)
+        if left.shape[1] != right.shape[1]:
             raise CuhsError(
-                f"features: queries have {self.query.shape[1]} dimensions and the gallery"
-                f" {self.gallery.shape[1]}; extract both with the same model"
+                f"features: queries have {left.shape[1]} dimensions and the gallery"
+                f" {right.shape[1]}; extract both with the same model"
             )
-        self.query_squares = squared_norms(self.query, "query features", query_names)
-        self.gallery_squares = squared_norms(self.gallery, "gallery features", gallery_names)
+        left_squares = _squared_norms(left, "query features", query.names)
+        return cls(left, right, left_squares, _squared_norms(right, "gallery features", gallery.names))
+
+    def of_all(self) -> "Products":
+        """The products of all rows, the queries before the gallery, with one another."""
+        rows = torch.cat([self.query, self.gallery])
+        squares = _squared_norms(rows, "features")
+        return Products(rows, rows, squares, squares)
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -77,7 +86,7 @@ class Products:
             yield start, scores
 
 
-def as_tensor(features: Features, what: str) -> torch.Tensor:
+def as_tensor(features: Matrix, what: str) -> torch.Tensor:
     """A matrix as a tensor that shares its memory; ``what`` it is, for the error message.
 
     Raises:
@@ -97,7 +106,7 @@ def as_tensor(features: Features, what: str) -> torch.Tensor:
     return tensor
 
 
-def squared_norms(features: torch.Tensor, what: str, names: Sequence[str] | None = None) -> torch.Tensor:
+def _squared_norms(features: torch.Tensor, what: str, names: Sequence[str] | None = None) -> torch.Tensor:
     """(N,) float32 squared norms of the rows.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Exact CMC, mAP and mINP under the single-query, cross-camera protocol.
+"""Exact CMC, mAP and mINP under the single-query, cross-camera rules.
 
-* Who counts against whom is said in :mod:`.protocol`.
+* Who counts against whom is said in :mod:`.match_rules`.
 * Ties are settled against the model: a true match comes after every other row of equal distance.
 * Distances are Euclidean, in float32, as a matrix product computes them (see :mod:`.products`).
 """
@@ -13,8 +13,9 @@ import torch
 
 from cuhs.errors import CuhsError
 from cuhs.evaluation.counting import Matches, count_before, hide, read_matches
-from cuhs.evaluation.products import Features, Products, as_tensor
-from cuhs.evaluation.protocol import Labels, Own, Protocol
+from cuhs.evaluation.features import Features, Matrix
+from cuhs.evaluation.match_rules import MatchRules, Own
+from cuhs.evaluation.products import Products, as_tensor
 
 
 @dataclass(frozen=True)
@@ -97,98 +98,64 @@ class Ranking:
 
 
 @torch.no_grad()
-def rank(
-    query_features: Features,
-    query_pids: Labels,
-    query_camids: Labels,
-    gallery_features: Features,
-    gallery_pids: Labels,
-    gallery_camids: Labels,
-    *,
-    chunk_mb: float = 128,
-    query_names: Sequence[str] | None = None,
-    gallery_names: Sequence[str] | None = None,
-) -> Ranking:
+def rank(query: Features, gallery: Features, *, chunk_mb: float = 128) -> Ranking:
     """Rank the gallery for every query, on the device of the gallery's features.
 
     Args:
-        query_features: (Q, D) real, any precision; computed with in float32.
-        query_pids: (Q,) int or str; a negative number marks a junk row.
-        query_camids: (Q,) int or str.
-        gallery_features: (G, D).
-        gallery_pids: (G,), of the same kind as the query's.
-        gallery_camids: (G,), of the same kind as the query's.
+        query: (Q, D) features.
+        gallery: (G, D) features, with labels of the same kind as the query's.
         chunk_mb: size in MiB of the one buffer of distances (at least one query's row: 4 G bytes).
-        query_names: (Q,) names of the rows for error messages.
-        gallery_names: (G,) names of the rows for error messages.
 
     Raises:
-        CuhsError: shapes do not fit, or a row holds NaN, infinity or values too large for float32.
+        CuhsError: shapes or labels do not fit, or a row holds NaN, infinity or values too large for float32.
 
     Example:
         Both queries see their own camera's image first, which does not count. The second one's true
         match is then beaten by identity 1.
 
         >>> import numpy as np
-        >>> query = np.array([[0.0, 0.0], [5.0, 0.0]])
-        >>> gallery = np.array([[0.0, 0.0], [1.0, 0.0], [5.0, 0.0], [9.0, 0.0], [2.0, 0.0]])
-        >>> ranking = rank(query, [1, 2], [0, 0], gallery, [1, 1, 2, 2, 1], [0, 1, 0, 1, 1])
+        >>> query = Features(np.array([[0.0, 0.0], [5.0, 0.0]]), pids=[1, 2], camids=[0, 0])
+        >>> images = np.array([[0.0, 0.0], [1.0, 0.0], [5.0, 0.0], [9.0, 0.0], [2.0, 0.0]])
+        >>> ranking = rank(query, Features(images, pids=[1, 1, 2, 2, 1], camids=[0, 1, 0, 1, 1]))
         >>> ranking.ap.round(3).tolist(), ranking.first_hit.tolist()
         ([1.0, 0.333], [1, 3])
         >>> round(ranking.map(), 3), ranking.rank_at(1), ranking.cmc(3).tolist()
         (0.667, 0.5, [0.5, 0.5, 1.0])
     """
-    products = Products(query_features, gallery_features, query_names, gallery_names)
-    protocol = Protocol(query_pids, query_camids, gallery_pids, gallery_camids, products.counts)
-    return _rank(products.chunks(chunk_mb), protocol)
+    products, rules = Products.of(query, gallery), MatchRules(query, gallery)
+    return _rank(products.chunks(chunk_mb), rules)
 
 
 @torch.no_grad()
-def rank_distances(
-    distances: Iterable[Features],
-    query_pids: Labels,
-    query_camids: Labels,
-    gallery_pids: Labels,
-    gallery_camids: Labels,
-) -> Ranking:
+def rank_distances(distances: Iterable[Matrix], query: Features, gallery: Features) -> Ranking:
     """Rank by distances that come from elsewhere, under the rules of :func:`rank`.
 
     Args:
         distances: blocks of consecutive queries, (B, G) real each; the distances may be of any kind where
             less is nearer. Blocks of float32 are overwritten.
-        query_pids: (Q,) int or str; a negative number marks a junk row.
-        query_camids: (Q,) int or str.
-        gallery_pids: (G,), of the same kind as the query's.
-        gallery_camids: (G,), of the same kind as the query's.
+        query: Q rows, of which only the labels are read (:meth:`.Features.without_values`).
+        gallery: G rows, likewise.
 
     Raises:
-        CuhsError: shapes do not fit, or a distance is NaN or infinite.
+        CuhsError: shapes or labels do not fit, or a distance is NaN or infinite.
 
     Example:
         >>> import numpy as np
         >>> blocks = iter([np.array([[0.1, 0.4, 0.3]]), np.array([[0.9, 0.2, 0.5]])])
-        >>> rank_distances(blocks, [1, 2], [0, 0], [1, 1, 2], [0, 1, 1]).first_hit.tolist()
+        >>> query = Features.without_values(pids=[1, 2], camids=[0, 0])
+        >>> rank_distances(blocks, query, Features.without_values([1, 1, 2], [0, 1, 1])).first_hit.tolist()
         [2, 2]
     """
-    protocol = Protocol(query_pids, query_camids, gallery_pids, gallery_camids, (len(query_pids), len(gallery_pids)))
-    return _rank(_checked(distances, protocol), protocol)
+    rules = MatchRules(query, gallery)
+    return _rank(_checked(distances, rules), rules)
 
 
 @torch.no_grad()
-def top_k(
-    query_features: Features,
-    query_pids: Labels,
-    query_camids: Labels,
-    gallery_features: Features,
-    gallery_pids: Labels,
-    gallery_camids: Labels,
-    k: int,
-    *,
-    chunk_mb: float = 128,
-) -> tuple[np.ndarray, np.ndarray]:
+def top_k(query: Features, gallery: Features, k: int, *, chunk_mb: float = 128) -> tuple[np.ndarray, np.ndarray]:
     """The first ``k`` gallery rows for every query, under the rules of :func:`rank`.
 
-    Rows of equal distance come non-matches first, then in the gallery's order.
+    Rows of equal distance come non-matches first, then in the gallery's order. A junk query has no match:
+    the whole gallery but its junk is listed.
 
     Returns:
         indices: (Q, k) int64 gallery rows, -1 where the gallery has no further row to give.
@@ -199,24 +166,24 @@ def top_k(
 
     Example:
         >>> import numpy as np
-        >>> gallery = np.array([[0.0], [1.0], [4.0]])
-        >>> top_k(np.array([[0.0]]), [7], [0], gallery, [7, 7, 8], [0, 1, 1], k=3)
+        >>> query = Features(np.array([[0.0]]), pids=[7], camids=[0])
+        >>> gallery = Features(np.array([[0.0], [1.0], [4.0]]), pids=[7, 7, 8], camids=[0, 1, 1])
+        >>> top_k(query, gallery, k=3)
         (array([[ 1,  2, -1]]), array([[ 1.,  4., inf]], dtype=float32))
     """
     if k < 1:
         raise CuhsError(f"k: must be at least 1, got {k}")
-    products = Products(query_features, gallery_features)
-    protocol = Protocol(query_pids, query_camids, gallery_pids, gallery_camids, products.counts)
-    indices = np.full((protocol.queries, k), -1, np.int64)
-    distances = np.full((protocol.queries, k), np.inf, np.float32)
-    if not protocol.gallery:
+    products, rules = Products.of(query, gallery), MatchRules(query, gallery)
+    indices = np.full((rules.queries, k), -1, np.int64)
+    distances = np.full((rules.queries, k), np.inf, np.float32)
+    if not rules.gallery:
         return indices, distances
-    last = min(k, protocol.gallery) - 1
+    last = min(k, rules.gallery) - 1
     for start, scores in products.chunks(chunk_mb):
-        own = protocol.own(start, start + len(scores))
+        own = rules.own(start, start + len(scores))
         matches = read_matches(scores, own)
         bounds = matches.bounds(len(scores))
-        hide(scores, Own(*(column[~own.true] for column in own)), protocol.junk)
+        hide(scores, Own(*(column[~own.true] for column in own)), rules.junk)
         for i, row in enumerate(scores.cpu().numpy()):
             true = matches.columns[bounds[i] : bounds[i + 1]]
             near = np.flatnonzero(row <= np.partition(row, last)[last])
@@ -228,20 +195,20 @@ def top_k(
     return indices, distances
 
 
-def _rank(chunks: Iterable[tuple[int, torch.Tensor]], protocol: Protocol) -> Ranking:
+def _rank(chunks: Iterable[tuple[int, torch.Tensor]], rules: MatchRules) -> Ranking:
     """Rank by chunks of scores as :meth:`.products.Products.chunks` gives them."""
     parts = [Ranking.of(0, Matches.joined([]), np.zeros(0, np.int64))]
     for start, scores in chunks:
-        own = protocol.own(start, start + len(scores))
+        own = rules.own(start, start + len(scores))
         # The scores of the true matches are read from the very product that is counted. Computed apart,
         # they could differ in the last bit from their neighbours' and lose or win ties wrongly.
         matches = read_matches(scores, own)
-        hide(scores, own, protocol.junk)
+        hide(scores, own, rules.junk)
         parts.append(Ranking.of(len(scores), matches, count_before(scores, matches)))
     return Ranking.joined(parts)
 
 
-def _checked(distances: Iterable[Features], protocol: Protocol) -> Iterator[tuple[int, torch.Tensor]]:
+def _checked(distances: Iterable[Matrix], rules: MatchRules) -> Iterator[tuple[int, torch.Tensor]]:
     """Blocks of distances with the first query of each, refused where they do not fit the labels."""
     start = 0
     for block in distances:
@@ -249,18 +216,18 @@ def _checked(distances: Iterable[Features], protocol: Protocol) -> Iterator[tupl
         block = block if isinstance(block, torch.Tensor) else np.require(block, requirements="W")
         scores = as_tensor(block, "distances").float()
         stop = start + len(scores)
-        if scores.shape[1] != protocol.gallery or stop > protocol.queries:
+        if scores.shape[1] != rules.gallery or stop > rules.queries:
             raise CuhsError(
                 f"distances: got {scores.shape[1]} columns in rows {start} to {stop - 1};"
-                f" the labels are of {protocol.queries} queries and {protocol.gallery} gallery rows"
+                f" the labels are of {rules.queries} queries and {rules.gallery} gallery rows"
             )
         bad = (~scores.sum(1).isfinite()).nonzero().flatten().tolist()
         if bad:
             raise CuhsError(f"distances: row {start + bad[0]} holds NaN, infinity or values too large for float32")
         yield start, scores
         start = stop
-    if start < protocol.queries:
-        raise CuhsError(f"distances: got {start} rows; the labels are of {protocol.queries} queries")
+    if start < rules.queries:
+        raise CuhsError(f"distances: got {start} rows; the labels are of {rules.queries} queries")
 
 
 def _mean(values: np.ndarray) -> float:

@@ -6,15 +6,15 @@ to one another. All images take part as neighbours: the queries too, junk rows, 
 camera; leave out beforehand what shall not.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from scipy import sparse
 
 from cuhs.errors import CuhsError
-from cuhs.evaluation.products import Features, Products
-from cuhs.evaluation.protocol import Labels
+from cuhs.evaluation.features import Features
+from cuhs.evaluation.products import Products
 from cuhs.evaluation.ranking import Ranking, rank_distances
 
 # Pairs whose distance is computed apart are taken so many numbers at a time.
@@ -23,15 +23,13 @@ _GATHERED = 2**18
 
 @torch.no_grad()
 def rerank(
-    query_features: Features,
-    gallery_features: Features,
+    query: Features,
+    gallery: Features,
     *,
     k1: int = 20,
     k2: int = 6,
     lambda_value: float = 0.3,
     chunk_mb: float = 128,
-    query_names: Sequence[str] | None = None,
-    gallery_names: Sequence[str] | None = None,
 ) -> Iterator[torch.Tensor]:
     """Re-ranked distances, some queries at a time, as :func:`.ranking.rank_distances` takes them.
 
@@ -39,14 +37,12 @@ def rerank(
     the query's largest to any image (Eq. 12 of the paper, as its code scales it).
 
     Args:
-        query_features: (Q, D) real, any precision; computed with in float32.
-        gallery_features: (G, D).
+        query: (Q, D) features.
+        gallery: (G, D) features.
         k1: size of the neighbourhoods.
         k2: neighbours whose encodings are averaged (local query expansion).
         lambda_value: weight of the original distance, λ.
         chunk_mb: size in MiB of the one buffer of distances (at least one row: 4 (Q + G) bytes).
-        query_names: (Q,) names of the rows for error messages.
-        gallery_names: (G,) names of the rows for error messages.
 
     Yields:
         (B, G) float32 for consecutive queries.
@@ -58,9 +54,8 @@ def rerank(
         raise CuhsError(
             f"re-ranking: needs 1 <= k2 <= k1 + 1 and lambda in [0, 1], got k1={k1}, k2={k2}, lambda={lambda_value}"
         )
-    products = Products(query_features, gallery_features, query_names, gallery_names)
-    features = torch.cat([products.query, products.gallery])
-    everything = Products(features, features)
+    products = Products.of(query, gallery)
+    everything = products.of_all()
     nearest, farthest = _neighbours(everything, k1 + 1, chunk_mb)
     encodings = _encodings(everything, nearest, farthest, k1, k2)
     queries, _ = products.counts
@@ -75,19 +70,13 @@ def rerank(
 
 
 def rank_reranked(
-    query_features: Features,
-    query_pids: Labels,
-    query_camids: Labels,
-    gallery_features: Features,
-    gallery_pids: Labels,
-    gallery_camids: Labels,
+    query: Features,
+    gallery: Features,
     *,
     k1: int = 20,
     k2: int = 6,
     lambda_value: float = 0.3,
     chunk_mb: float = 128,
-    query_names: Sequence[str] | None = None,
-    gallery_names: Sequence[str] | None = None,
 ) -> Ranking:
     """As :func:`.ranking.rank`, by the distances of :func:`rerank`, whose parameters these are.
 
@@ -98,26 +87,16 @@ def rank_reranked(
         The first query's match, at 1.9, lies farther than a stranger at -1.8. But the strangers are among
         themselves, while the match and the query are each other's neighbours.
 
-        >>> import numpy as np
-        >>> query, gallery = np.array([[0.0], [2.4]]), np.array([[1.9], [-1.8], [-2.0], [-2.2]])
-        >>> labels = [[1, 1], [0, 0]], [[1, 2, 2, 2], [1, 1, 1, 1]]
         >>> from cuhs.evaluation.ranking import rank
-        >>> rank(query, *labels[0], gallery, *labels[1]).first_hit.tolist()
+        >>> query = Features(np.array([[0.0], [2.4]]), pids=[1, 1], camids=[0, 0])
+        >>> gallery = Features(np.array([[1.9], [-1.8], [-2.0], [-2.2]]), pids=[1, 2, 2, 2], camids=[1, 1, 1, 1])
+        >>> rank(query, gallery).first_hit.tolist()
         [2, 1]
-        >>> rank_reranked(query, *labels[0], gallery, *labels[1], k1=2, k2=1).first_hit.tolist()
+        >>> rank_reranked(query, gallery, k1=2, k2=1).first_hit.tolist()
         [1, 1]
     """
-    distances = rerank(
-        query_features,
-        gallery_features,
-        k1=k1,
-        k2=k2,
-        lambda_value=lambda_value,
-        chunk_mb=chunk_mb,
-        query_names=query_names,
-        gallery_names=gallery_names,
-    )
-    return rank_distances(distances, query_pids, query_camids, gallery_pids, gallery_camids)
+    distances = rerank(query, gallery, k1=k1, k2=k2, lambda_value=lambda_value, chunk_mb=chunk_mb)
+    return rank_distances(distances, query, gallery)
 
 
 def _neighbours(products: Products, count: int, chunk_mb: float) -> tuple[np.ndarray, torch.Tensor]:

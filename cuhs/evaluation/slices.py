@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from cuhs.errors import CuhsError
-from cuhs.evaluation.groups import ALL, Features, Metrics, measures
+from cuhs.evaluation.features import ALL, Features
+from cuhs.evaluation.groups import Metrics, measures
 from cuhs.evaluation.ranking import Ranking, rank
 
 
@@ -39,7 +40,8 @@ def by_query(
         CuhsError: the lengths differ.
 
     Example:
-        >>> ranking = rank(np.eye(2), [1, 2], [0, 0], np.array([[1.0, 0.0], [2.0, 0.0]]), [1, 2], [1, 1])
+        >>> gallery = Features(np.array([[1.0, 0.0], [2.0, 0.0]]), pids=[1, 2], camids=[1, 1])
+        >>> ranking = rank(Features(np.eye(2), pids=[1, 2], camids=[0, 0]), gallery)
         >>> table = by_query(ranking, np.array([1, 2]), [False, True], resamples=10)
         >>> table["False"]["mAP"], table["True"]["mAP"]
         (100.0, 50.0)
@@ -88,9 +90,9 @@ def by_pair(
     galleries = _labelled(gallery, gallery_labels)
     for query_label, queries in _labelled(query, query_labels).items():
         for gallery_label, rows in galleries.items():
-            ranking = rank(**queries.against(rows), chunk_mb=chunk_mb)
+            ranking = rank(queries, rows, chunk_mb=chunk_mb)
             if ranking.valid.any():
-                metrics = measures(ranking, np.asarray(queries.pids), ranks, resamples, seed)
+                metrics = measures(ranking, queries.pids, ranks, resamples, seed)
                 tables[f"{query_label} → {gallery_label}"] = metrics | {"gallery": len(rows)}
     return tables
 

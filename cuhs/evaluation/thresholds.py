@@ -2,11 +2,10 @@
 
 A genuine pair is a query and one of its true matches; an impostor pair a query and a gallery image of another
 identity, of any camera. Junk rows and other images of a query's identity from its own camera are in no pair,
-as in :mod:`.protocol`. The distances of all pairs are counted in 2²⁰ equal bins between 0 and the largest
+as in :mod:`.match_rules`. The distances of all pairs are counted in 2²⁰ equal bins between 0 and the largest
 distance possible, so a threshold is exact to a millionth of that; products in float32 are not more exact.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +13,9 @@ import torch
 
 from cuhs.errors import CuhsError
 from cuhs.evaluation.counting import hide, read_matches
-from cuhs.evaluation.products import Features, Products
-from cuhs.evaluation.protocol import Labels, Protocol
+from cuhs.evaluation.features import Features
+from cuhs.evaluation.match_rules import MatchRules
+from cuhs.evaluation.products import Products
 
 BINS = 2**20
 
@@ -95,18 +95,7 @@ class PairDistances:
 
 
 @torch.no_grad()
-def pair_distances(
-    query_features: Features,
-    query_pids: Labels,
-    query_camids: Labels,
-    gallery_features: Features,
-    gallery_pids: Labels,
-    gallery_camids: Labels,
-    *,
-    chunk_mb: float = 128,
-    query_names: Sequence[str] | None = None,
-    gallery_names: Sequence[str] | None = None,
-) -> PairDistances:
+def pair_distances(query: Features, gallery: Features, *, chunk_mb: float = 128) -> PairDistances:
     """Count the Euclidean distances of all pairs; the arguments are those of :func:`.ranking.rank`.
 
     Raises:
@@ -115,15 +104,13 @@ def pair_distances(
     Example:
         One of the two impostor pairs is nearer than 2.
 
-        >>> import numpy as np
-        >>> gallery = np.array([[1.0], [1.5], [4.0]])
-        >>> pairs = pair_distances(np.array([[0.0]]), [7], [0], gallery, [7, 8, 9], [1, 1, 1])
-        >>> point = pairs.at_false_match_rate(0.5)
+        >>> query = Features(np.array([[0.0]]), pids=[7], camids=[0])
+        >>> gallery = Features(np.array([[1.0], [1.5], [4.0]]), pids=[7, 8, 9], camids=[1, 1, 1])
+        >>> point = pair_distances(query, gallery).at_false_match_rate(0.5)
         >>> round(point.distance, 4), point.false_match_rate, point.true_match_rate, point.false_matches
         (4.0, 0.5, 1.0, 1)
     """
-    products = Products(query_features, gallery_features, query_names, gallery_names)
-    protocol = Protocol(query_pids, query_camids, gallery_pids, gallery_camids, products.counts)
+    products, rules = Products.of(query, gallery), MatchRules(query, gallery)
     # No two rows are farther apart than their norms together; a little more, lest rounding exceed it.
     norms = [
         squares.sqrt().max().item() for squares in (products.query_squares, products.gallery_squares) if len(squares)
@@ -131,11 +118,11 @@ def pair_distances(
     width = (1.00001 * sum(norms) or 1.0) / BINS
     genuine, impostor = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
     for start, scores in products.chunks(chunk_mb):
-        own = protocol.own(start, start + len(scores))
+        own = rules.own(start, start + len(scores))
         scores += products.query_squares[start : start + len(scores), None]
         genuine += _binned(torch.from_numpy(read_matches(scores, own).scores), width)
-        hide(scores, own, protocol.junk)
-        junk = protocol.junk_queries - start
+        hide(scores, own, rules.junk)
+        junk = rules.junk_queries - start
         scores[torch.from_numpy(junk[(junk >= 0) & (junk < len(scores))])] = torch.inf
         for part in scores.flatten().split(_BINNED):
             impostor += _binned(part, width)

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from cuhs.data.dataset import PersonImages
 from cuhs.evaluation import figures
-from cuhs.evaluation.groups import ALL, Features, Group, Metrics, evaluate_groups
+from cuhs.evaluation.features import ALL, Features
+from cuhs.evaluation.groups import Group, Metrics, evaluate_groups
 from cuhs.evaluation.reranking import rank_reranked
 from cuhs.evaluation.thresholds import PairDistances, pair_distances
 from cuhs.export import ModelCard

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 
 from cuhs.data.dataset import PersonImages
-from cuhs.evaluation.groups import Features
+from cuhs.evaluation.features import Features
 from cuhs.network.cuhs import CUHS
 from cuhs.retrieval import embed
 from pipelines.base.params import Params
@@ -20,4 +20,4 @@ def extract(
 ) -> Features:
     """Features of all images; ``on_batch`` is called with the number of images done."""
     features = embed(model, images, params.evaluate.batch, device, params.compute.loader_processes, on_batch)
-    return Features(features, images.pids, images.camids, images.groups, images.junk, list(images.paths))
+    return Features(features, images.pids, images.camids, list(images.paths), images.groups, images.junk)

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from cuhs.errors import CuhsError
-from cuhs.evaluation.groups import Features
+from cuhs.evaluation.features import Features
 
 T = TypeVar("T")
 
@@ -101,19 +101,17 @@ def _features(table: pa.Table, file: Path) -> np.ndarray:
 def _split(table: pa.Table, features: np.ndarray, file: Path, start: int = 0) -> Features:
     """The rows of a table, which are those of a file from ``start``, with their features."""
     pids, camids = _labels(table, "pid", file), _labels(table, "camid", file)
-    junk = np.zeros(len(table), bool)
+    junk = None
     if "junk" in table.schema.names:
         column = _column(table, "junk", file)
         if not pa.types.is_boolean(column.type):
             raise CuhsError(f"{file}: column 'junk' must hold true or false, it holds {column.type}")
         junk = column.to_numpy(zero_copy_only=False)
-    if pids.dtype.kind in "iu":
-        junk = junk | (pids < 0)
     if "path" in table.schema.names:
         names = table.column("path").to_pylist()
     else:
         names = [f"row {i} of {file.name}" for i in range(start, start + len(table))]
-    return Features(features, pids, camids, [[]] * len(table), junk, names)
+    return Features(features, pids, camids, names, junk=junk)
 
 
 def _labels(table: pa.Table, name: str, file: Path) -> np.ndarray:

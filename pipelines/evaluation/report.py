@@ -14,7 +14,7 @@ from cuhs.data.shards import read_summary
 from cuhs.evaluation import figures, report
 from cuhs.evaluation.bootstrap import Difference
 from cuhs.evaluation.examples import Example, Look, examples
-from cuhs.evaluation.groups import ALL
+from cuhs.evaluation.features import ALL
 from cuhs.explain import similarity_maps
 from cuhs.network.cuhs import CUHS
 from pipelines.base.paths import DATASET

@@ -11,9 +11,9 @@ import numpy as np
 
 from cuhs.errors import CuhsError
 from cuhs.evaluation.counting import Matches
-from cuhs.evaluation.groups import ALL, Features
+from cuhs.evaluation.features import ALL, Features
 from cuhs.evaluation.ranking import Ranking
-from cuhs.evaluation.sharding import Shard, count_rows, find_matches
+from cuhs.evaluation.sharding import count_rows, find_matches
 from pipelines.base.console import progress
 from pipelines.cluster.resources import start_ray
 from pipelines.evaluation import feature_files
@@ -37,7 +37,7 @@ def rank_files(query: Path, gallery: Sequence[Path], *, rows: int = ROWS) -> Ran
 
     start_ray()
     ends = np.cumsum([feature_files.count(file) for file in gallery]).tolist()
-    queries = _shard(feature_files.read_parquet(query), 0)
+    queries, _ = _without_junk(feature_files.read_parquet(query))
     asked = ray.put(queries)
     find, count = ray.remote(_find), ray.remote(_count)
     places = list(zip(gallery, [0, *ends], strict=False))
@@ -50,29 +50,28 @@ def rank_files(query: Path, gallery: Sequence[Path], *, rows: int = ROWS) -> Ran
     return Ranking.of(len(queries), matches, before)
 
 
-def _find(queries: Shard, file: Path, first: int, rows: int) -> Matches:
-    return Matches.joined([find_matches(queries, shard) for shard in _shards(file, first, rows)])
+def _find(queries: Features, file: Path, first: int, rows: int) -> Matches:
+    return Matches.joined([find_matches(queries, part, places) for part, places in _parts(file, first, rows)])
 
 
-def _count(queries: Shard, file: Path, first: int, rows: int, matches: Matches) -> np.ndarray:
+def _count(queries: Features, file: Path, first: int, rows: int, matches: Matches) -> np.ndarray:
     before = np.zeros(len(matches), np.int64)
-    for shard in _shards(file, first, rows):
-        before += count_rows(queries, shard, matches)
+    for part, _ in _parts(file, first, rows):
+        before += count_rows(queries, part, matches)
     return before
 
 
-def _shards(file: Path, first: int, rows: int) -> Iterator[Shard]:
-    """A file some rows at a time, numbered from ``first``."""
+def _parts(file: Path, first: int, rows: int) -> Iterator[tuple[Features, np.ndarray]]:
+    """A file some rows at a time, without junk, and their numbers, counted from ``first``."""
     for part in feature_files.batches(file, rows):
-        yield _shard(part, first)
+        kept, places = _without_junk(part)
+        yield kept, first + places
         first += len(part)
 
 
-def _shard(part: Features, first: int) -> Shard:
-    """The rows that are not junk."""
+def _without_junk(part: Features) -> tuple[Features, np.ndarray]:
     rows = part.rows_of(ALL)
-    kept = part.take(rows)
-    return Shard(kept.features, kept.pids, kept.camids, first + rows, kept.names)
+    return part.take(rows), rows
 
 
 def _results(tasks: list[Any], what: str) -> Iterator[Any]:

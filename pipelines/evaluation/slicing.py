@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from cuhs.data.dataset import PersonImages
-from cuhs.evaluation.groups import Features, Group, Metrics
+from cuhs.evaluation.features import Features
+from cuhs.evaluation.groups import Group, Metrics
 from cuhs.evaluation.slices import by_pair, by_query
 
 # More cameras make more pairs than anyone reads.

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from cuhs.evaluation.groups import Features, Group
+from cuhs.evaluation.features import Features
+from cuhs.evaluation.groups import Group
 from cuhs.evaluation.thresholds import OperatingPoint, PairDistances
 
 CMC_RANKS = 50
@@ -33,7 +34,7 @@ def write_queries(path: Path, groups: Mapping[str, Group], query: Features) -> N
             ranking = group.ranking
             for row, ap, hit in zip(group.query_rows, ranking.ap, ranking.first_hit, strict=True):
                 # The source's name before the file's path: two sources may have files of one path.
-                query_name = f"{str(query.pids[row]).partition('/')[0]}/{query.names[row]}"
+                query_name = f"{str(query.pids[row]).partition('/')[0]}/{query.name(row)}"
                 value = "" if math.isnan(ap) else repr(float(ap))
                 rows.writerow([name, query_name, query.pids[row], query.camids[row], value, int(hit)])
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cuhs.evaluation.groups import Features
+from cuhs.evaluation.features import Features
 from tests.evaluation.problems import features
 
 

@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import torch
 from hypothesis import given, settings
 
 from cuhs.evaluation import counting
 from cuhs.evaluation.counting import Matches, count_before, hide, read_matches
-from cuhs.evaluation.protocol import Protocol
+from cuhs.evaluation.features import Features
+from cuhs.evaluation.match_rules import MatchRules
 from cuhs.evaluation.ranking import rank
 from tests.evaluation.problems import assert_same, problems, whole_number_problem
 
@@ -23,13 +26,14 @@ def test_a_gpu_s_way_of_counting_gives_the_cpu_s_ranking(problem):
 
 def test_only_rows_as_near_as_a_match_come_before_it():
     scores = torch.tensor([[1.0, 2.0, 2.0, 3.0, 0.0, 5.0], [9.0, 8.0, 7.0, 6.0, 5.0, 4.0]])
-    protocol = Protocol([1, 2], [0, 0], [3, 1, 4, 1, -1, 1], [1, 1, 1, 1, 1, 0], (2, 6))
-    own = protocol.own(0, 2)
+    query = Features.without_values([1, 2], [0, 0])
+    rules = MatchRules(query, Features.without_values([3, 1, 4, 1, -1, 1], [1, 1, 1, 1, 1, 0]))
+    own = rules.own(0, 2)
     matches = read_matches(scores, own)
     assert matches.rows.tolist() == [0, 0]
     assert matches.columns.tolist() == [1, 3]
     assert matches.scores.tolist() == [2, 3]
-    hide(scores, own, protocol.junk)
+    hide(scores, own, rules.junk)
     assert scores[0].tolist() == [1, torch.inf, 2, torch.inf, torch.inf, torch.inf]
     # The row of equal score comes first; the junk row and the query's own camera's do not count.
     assert count_before(scores, matches).tolist() == [2, 2]
@@ -51,17 +55,21 @@ def test_matches_are_ordered_by_query_then_score_then_row():
 
 
 def test_own_rows_are_found_from_any_query_on():
-    _, query_pids, query_camids, _, pids, camids = whole_number_problem(queries=20, gallery=100)
-    query_pids[3] = -1
-    protocol = Protocol(query_pids, query_camids, pids, camids, (20, 100))
-    assert protocol.junk.tolist() == np.flatnonzero(pids < 0).tolist()
-    assert protocol.junk_queries.tolist() == [3]
+    query, gallery = whole_number_problem(queries=20, gallery=100)
+    query.pids[3] = -1
+    # Of this one's identity there are gallery rows; marked as junk, it has no match among them all the same.
+    query = replace(query, junk=np.arange(20) == 7)
+    gallery = replace(gallery, junk=np.arange(100) % 9 == 0)
+    assert query.pids[7] in gallery.pids[~gallery.is_junk]
+    rules = MatchRules(query, gallery)
+    assert rules.junk.tolist() == np.flatnonzero((gallery.pids < 0) | gallery.junk).tolist()
+    assert rules.junk_queries.tolist() == [3, 7]
     for start, stop in ((0, 20), (3, 4), (5, 17)):
-        own = protocol.own(start, stop)
+        own = rules.own(start, stop)
         expected = [
-            (i - start, j, camids[j] != query_camids[i])
+            (i - start, j, gallery.camids[j] != query.camids[i])
             for i in range(start, stop)
             for j in range(100)
-            if pids[j] == query_pids[i] >= 0
+            if gallery.pids[j] == query.pids[i] >= 0 and i != 7 and j % 9
         ]
         assert list(zip(*own, strict=True)) == expected

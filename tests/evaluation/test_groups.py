@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from cuhs.errors import CuhsError
-from cuhs.evaluation.groups import Features, evaluate_groups
+from cuhs.evaluation.features import Features
+from cuhs.evaluation.groups import evaluate_groups
 from cuhs.evaluation.ranking import rank
 
 COLOURS = ("black", "white", "other")
@@ -17,7 +18,7 @@ def split(count, seed, identities=30):
     centres = np.random.default_rng(99).standard_normal((identities, 16))
     features = centres[pid] + 1.2 * random.standard_normal((count, 16))
     return Features(
-        features=features.astype(np.float32),
+        values=features.astype(np.float32),
         pids=np.array([f"set/{i:03d}" for i in pid]),
         camids=np.array([f"set/{camera}" for camera in random.integers(0, 3, count)]),
         groups=[["all", COLOURS[i % 3]] for i in pid],
@@ -41,12 +42,8 @@ def test_each_group_ranks_its_own_queries_against_its_own_gallery(splits):
         np.testing.assert_array_equal(group.query_rows, np.flatnonzero(keep_query))
         np.testing.assert_array_equal(group.gallery_rows, np.flatnonzero(keep_gallery))
         expected = rank(
-            query.features[keep_query],
-            query.pids[keep_query],
-            query.camids[keep_query],
-            gallery.features[keep_gallery],
-            gallery.pids[keep_gallery],
-            gallery.camids[keep_gallery],
+            Features(query.values[keep_query], query.pids[keep_query], query.camids[keep_query]),
+            Features(gallery.values[keep_gallery], gallery.pids[keep_gallery], gallery.camids[keep_gallery]),
         )
         np.testing.assert_array_equal(group.ranking.ap, expected.ap)
         assert group.metrics["mAP"] == round(100 * expected.map(), 3)
@@ -88,31 +85,25 @@ def test_a_group_without_a_valid_query_has_counts_and_no_measures(splits):
 
 
 def test_one_identity_is_measured_without_an_interval():
-    features = np.array([[0.0], [1.0], [2.0]], np.float32)
-    query = Features(features[:1], np.array([1]), np.array([0]), [["all"]], np.array([False]), ["q"])
-    gallery = Features(
-        features[1:], np.array([1, 2]), np.array([1, 1]), [["all"]] * 2, np.array([False, False]), ["a", "b"]
-    )
+    query = Features(np.array([[0.0]]), pids=[1], camids=[0])
+    gallery = Features(np.array([[1.0], [2.0]]), pids=[1, 2], camids=[1, 1])
     metrics = evaluate_groups(query, gallery)["all"].metrics
     assert metrics["mAP"] == 100.0
     assert metrics["mAP_low"] is metrics["mAP_high"] is None
 
 
 def test_rows_that_name_no_group_still_count_in_all(splits):
-    query, gallery = splits
-    results = evaluate_groups(
-        replace(query, groups=[[]] * len(query)), replace(gallery, groups=[[]] * len(gallery)), resamples=100
-    )
-    assert list(results) == ["all"]
-    assert results["all"].metrics["gallery"] == (~gallery.junk).sum()
+    _, gallery = splits
+    for groups in (lambda split: [[]] * len(split), lambda split: None):
+        results = evaluate_groups(*(replace(split, groups=groups(split)) for split in splits), resamples=100)
+        assert list(results) == ["all"]
+        assert results["all"].metrics["gallery"] == (~gallery.junk).sum()
 
 
-def test_errors_name_the_image_and_the_field(splits):
+def test_an_image_that_cannot_be_ranked_is_named(splits):
     query, gallery = splits
-    broken = gallery.features.copy()
+    broken = gallery.values.copy()
     row = int(np.flatnonzero(~gallery.junk)[7])
     broken[row] = np.nan
     with pytest.raises(CuhsError, match=rf"\({row}\.jpg\)"):
-        evaluate_groups(query, replace(gallery, features=broken))
-    with pytest.raises(CuhsError, match="camids: 80 rows of features need as many, got 79"):
-        replace(query, camids=query.camids[1:])
+        evaluate_groups(query, replace(gallery, values=broken))

@@ -9,6 +9,7 @@ import torch.multiprocessing as mp
 
 from cuhs.errors import CuhsError
 from cuhs.evaluation import metric as metric_module
+from cuhs.evaluation.features import Features
 from cuhs.evaluation.metric import ReIDMetric
 from cuhs.evaluation.ranking import rank
 
@@ -20,8 +21,8 @@ def images(seed=0):
 
 
 def ranked_at_once(features, pids, camids, query):
-    result = rank(features[query], pids[query], camids[query], features[~query], pids[~query], camids[~query])
-    return result.percentages((1, 5, 10))
+    sides = (Features(features[rows], pids[rows], camids[rows]) for rows in (query, ~query))
+    return rank(*sides).percentages((1, 5, 10))
 
 
 def test_batches_give_what_ranking_at_once_gives():
@@ -53,6 +54,8 @@ def test_misuse_is_refused():
         metric.compute()
     with pytest.raises(CuhsError, match="camids: 2 rows"):
         metric.update(torch.zeros(2, 3), [1, 2], [0], is_query=True)
+    with pytest.raises(CuhsError, match="is_query: 2 rows"):
+        metric.update(torch.zeros(2, 3), [1, 2], [0, 0], is_query=np.array([True]))
 
 
 def feed_one_part(process, store, results):

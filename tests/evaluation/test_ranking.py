@@ -1,5 +1,6 @@
 import doctest
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,25 +11,26 @@ from hypothesis import strategies as st
 from cuhs.errors import CuhsError
 from cuhs.evaluation import products as products_module
 from cuhs.evaluation import ranking as ranking_module
+from cuhs.evaluation.features import Features
 from cuhs.evaluation.ranking import Ranking, rank, rank_distances, top_k
 from tests.evaluation.problems import assert_same, problems, whole_number_problem
 
 
-def placed(query, pid, camid, gallery, pids, camids):
+def placed(query, pid, camid, gallery):
     """Gallery rows in the order that the protocol gives them, by distances in float64 and a plain sort."""
     eligible = []
     for j in range(len(gallery)):
-        if pids[j] < 0 or (pids[j] == pid and camids[j] == camid):
+        if gallery.pids[j] < 0 or (gallery.pids[j] == pid and gallery.camids[j] == camid):
             continue
-        distance = float(((query.astype(np.float64) - gallery[j].astype(np.float64)) ** 2).sum())
-        eligible.append((distance, pids[j] == pid, j))
+        distance = float(((query.astype(np.float64) - gallery.values[j].astype(np.float64)) ** 2).sum())
+        eligible.append((distance, gallery.pids[j] == pid, j))
     return sorted(eligible)
 
 
-def reference(queries, query_pids, query_camids, gallery, pids, camids):
+def reference(queries, gallery):
     results = []
-    for query, pid, camid in zip(queries, query_pids, query_camids, strict=True):
-        order = placed(query, pid, camid, gallery, pids, camids)
+    for query, pid, camid in zip(queries.values, queries.pids, queries.camids, strict=True):
+        order = placed(query, pid, camid, gallery)
         hits = [position for position, (_, match, _) in enumerate(order, 1) if match and pid >= 0]
         if not hits:
             results.append((math.nan, math.nan, 0, -1, 0))
@@ -69,9 +71,9 @@ def test_ranking_equals_a_plain_sort_of_all_distances(problem, chunk_mb):
 def test_top_k_lists_the_rows_in_the_order_of_a_plain_sort(problem, k, chunk_mb):
     indices, distances = top_k(*problem, k, chunk_mb=chunk_mb)
     assert indices.shape == distances.shape == (len(problem[0]), k)
-    queries, query_pids, query_camids, *gallery = problem
-    for i, (query, pid, camid) in enumerate(zip(queries, query_pids, query_camids, strict=True)):
-        order = placed(query, pid, camid, *gallery)[:k]
+    queries, gallery = problem
+    for i, (query, pid, camid) in enumerate(zip(queries.values, queries.pids, queries.camids, strict=True)):
+        order = placed(query, pid, camid, gallery)[:k]
         padding = k - len(order)
         assert indices[i].tolist() == [j for _, _, j in order] + [-1] * padding
         expected = [math.sqrt(distance) for distance, _, _ in order] + [math.inf] * padding
@@ -100,8 +102,8 @@ def test_the_buffer_of_distances_stays_within_its_size(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int32])
 def test_features_of_other_precisions_are_converted_a_part_at_a_time(monkeypatch, dtype):
-    query, query_pids, query_camids, gallery, pids, camids = whole_number_problem()
-    expected = rank(query, query_pids, query_camids, gallery, pids, camids)
+    problem = whole_number_problem()
+    expected = rank(*problem)
     widths = []
     product = torch.addmm
 
@@ -111,42 +113,40 @@ def test_features_of_other_precisions_are_converted_a_part_at_a_time(monkeypatch
 
     monkeypatch.setattr(torch, "addmm", spy)
     monkeypatch.setattr(products_module, "_CONVERTED", 16 * 16)
-    result = rank(query.astype(dtype), query_pids, query_camids, gallery.astype(dtype), pids, camids)
+    result = rank(*(replace(side, values=side.values.astype(dtype)) for side in problem))
     assert_same(result, expected)
     assert max(widths) == 16 and sum(widths) == 3000
 
 
 def test_a_file_mapped_for_reading_is_ranked_as_it_lies(tmp_path, monkeypatch):
-    query, query_pids, query_camids, gallery, pids, camids = whole_number_problem()
-    np.save(tmp_path / "gallery.npy", gallery)
-    mapped = np.load(tmp_path / "gallery.npy", mmap_mode="r")
-    products = products_module.Products(query, mapped)
-    assert products.gallery.data_ptr() == mapped.ctypes.data
-    assert_same(
-        rank(query, query_pids, query_camids, mapped, pids, camids),
-        rank(query, query_pids, query_camids, gallery, pids, camids),
-    )
-    np.testing.assert_array_equal(np.load(tmp_path / "gallery.npy"), gallery)
+    query, gallery = whole_number_problem()
+    np.save(tmp_path / "gallery.npy", gallery.values)
+    mapped = replace(gallery, values=np.load(tmp_path / "gallery.npy", mmap_mode="r"))
+    products = products_module.Products.of(query, mapped)
+    assert products.gallery.data_ptr() == mapped.values.ctypes.data
+    assert_same(rank(query, mapped), rank(query, gallery))
+    np.testing.assert_array_equal(np.load(tmp_path / "gallery.npy"), gallery.values)
 
 
 def exact_distances(query, gallery):
-    differences = query.astype(np.float64)[:, None] - gallery.astype(np.float64)[None]
+    differences = query.values.astype(np.float64)[:, None] - gallery.values.astype(np.float64)[None]
     return (differences**2).sum(-1)
 
 
 @settings(max_examples=150, deadline=None)
 @given(problems(), st.integers(1, 7), st.sampled_from([np.float32, np.float64]))
 def test_distances_from_elsewhere_are_ranked_as_those_of_features(problem, size, dtype):
-    query, query_pids, query_camids, gallery, pids, camids = problem
-    distances = exact_distances(query, gallery).astype(dtype)
-    blocks = (distances[start : start + size] for start in range(0, len(query), size))
-    assert_same(rank_distances(blocks, query_pids, query_camids, pids, camids), rank(*problem))
+    distances = exact_distances(*problem).astype(dtype)
+    blocks = (distances[start : start + size] for start in range(0, len(distances), size))
+    labels = (Features.without_values(side.pids, side.camids) for side in problem)
+    assert_same(rank_distances(blocks, *labels), rank(*problem))
 
 
 def test_distances_mapped_for_reading_are_not_written_into(tmp_path):
     np.save(tmp_path / "distances.npy", np.array([[0.5, 0.1]], np.float32))
     mapped = np.load(tmp_path / "distances.npy", mmap_mode="r")
-    assert rank_distances([mapped], [1], [0], [1, 2], [1, 1]).first_hit.tolist() == [2]
+    query, gallery = Features.without_values([1], [0]), Features.without_values([1, 2], [1, 1])
+    assert rank_distances([mapped], query, gallery).first_hit.tolist() == [2]
     assert np.load(tmp_path / "distances.npy").tolist() == np.array([[0.5, 0.1]], np.float32).tolist()
 
 
@@ -162,56 +162,83 @@ def test_distances_mapped_for_reading_are_not_written_into(tmp_path):
     ],
 )
 def test_distances_that_do_not_fit_are_refused(blocks, message):
+    query, gallery = Features.without_values([1, 2, 3], [0] * 3), Features.without_values([1] * 5, [1] * 5)
     with pytest.raises(CuhsError, match=message):
-        rank_distances(blocks, [1, 2, 3], [0] * 3, [1] * 5, [1] * 5)
+        rank_distances(blocks, query, gallery)
 
 
 def test_parts_of_a_ranking_are_the_rankings_of_the_parts():
-    problem = whole_number_problem(queries=40, gallery=200)
-    whole = rank(*problem)
-    parts = [rank(*(side[rows] for side in problem[:3]), *problem[3:]) for rows in np.split(np.arange(40), [7, 30])]
+    query, gallery = whole_number_problem(queries=40, gallery=200)
+    whole = rank(query, gallery)
+    parts = [rank(query.take(rows), gallery) for rows in np.split(np.arange(40), [7, 30])]
     assert_same(Ranking.joined(parts), whole)
     assert_same(whole.take(np.arange(7, 30)), parts[1])
     assert_same(whole.take(np.arange(40) < 7), parts[0])
 
 
+def as_tensors(side, device="cpu"):
+    return Features(*(torch.from_numpy(part).to(device) for part in (side.values, side.pids, side.camids)))
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu_gives_the_numbers_of_the_cpu():
-    query, query_pids, query_camids, gallery, pids, camids = whole_number_problem()
-    expected = rank(query, query_pids, query_camids, gallery, pids, camids)
-    on_gpu = [torch.from_numpy(part).cuda() for part in (query, query_pids, query_camids, gallery, pids, camids)]
-    np.testing.assert_array_equal(rank(*on_gpu, chunk_mb=1).ap, expected.ap)
-    np.testing.assert_array_equal(
-        top_k(*on_gpu, 10)[0], top_k(query, query_pids, query_camids, gallery, pids, camids, 10)[0]
-    )
+    problem = whole_number_problem()
+    on_gpu = [as_tensors(side, "cuda") for side in problem]
+    np.testing.assert_array_equal(rank(*on_gpu, chunk_mb=1).ap, rank(*problem).ap)
+    np.testing.assert_array_equal(top_k(*on_gpu, 10)[0], top_k(*problem, 10)[0])
 
 
 def test_tensors_arrays_and_labels_of_strings_give_the_same_numbers():
-    query, query_pids, query_camids, gallery, pids, camids = whole_number_problem(gallery=500)
-    keep = pids >= 0
-    gallery, pids, camids = gallery[keep], pids[keep], camids[keep]
-    expected = rank(query, query_pids, query_camids, gallery, pids, camids).ap
-    tensors = [torch.from_numpy(part) for part in (query, query_pids, query_camids, gallery, pids, camids)]
+    query, gallery = whole_number_problem(gallery=500)
+    gallery = gallery.take(np.flatnonzero(~gallery.is_junk))
+    expected = rank(query, gallery).ap
+    tensors = [as_tensors(side) for side in (query, gallery)]
     np.testing.assert_array_equal(rank(*tensors).ap, expected)
-    np.testing.assert_array_equal(
-        rank(tensors[0].half(), *tensors[1:3], tensors[3].half(), *tensors[4:]).ap, expected
-    )
+    halves = [replace(side, values=side.values.half()) for side in tensors]
+    np.testing.assert_array_equal(rank(*halves).ap, expected)
 
-    def names(labels, kind):
-        return np.array([f"set/{label:03d}" for label in labels], kind)
+    def named(side, pid_kind, camid_kind):
+        pids, camids = ([f"set/{label:03d}" for label in labels] for labels in (side.pids, side.camids))
+        return Features(side.values, np.array(pids, pid_kind), np.array(camids, camid_kind))
 
-    named = [names(query_pids, object), names(query_camids, str), names(pids, str), names(camids, object)]
-    np.testing.assert_array_equal(rank(query, named[0], named[1], gallery, named[2], named[3]).ap, expected)
+    np.testing.assert_array_equal(rank(named(query, object, str), named(gallery, str, object)).ap, expected)
+
+
+def with_junk(sides):
+    """Some rows of both sides marked."""
+    random = np.random.default_rng(3)
+    return [replace(side, junk=random.random(len(side)) < 0.3) for side in sides]
+
+
+def test_rows_marked_as_junk_are_ranked_as_those_of_a_negative_identity():
+    marked = with_junk(whole_number_problem())
+    negative = [replace(side, pids=np.where(side.junk, -1, side.pids), junk=None) for side in marked]
+    ranking = rank(*marked)
+    assert_same(ranking, rank(*negative))
+    assert not ranking.valid[marked[0].junk].any() and ranking.valid.sum() > 100
+    for found, expected in zip(top_k(*marked, 20), top_k(*negative, 20), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    distances = [exact_distances(*marked)]
+    assert_same(rank_distances(distances, *marked), rank_distances(distances, *negative))
+
+
+def test_a_gallery_without_its_junk_gives_the_same_measures():
+    query, gallery = with_junk(whole_number_problem())
+    rows = [np.flatnonzero(~side.is_junk) for side in (query, gallery)]
+    kept = rank(query.take(rows[0]), gallery.take(rows[1]))
+    ranking = rank(query, gallery).take(rows[0])
+    np.testing.assert_array_equal(ranking.ap, kept.ap)
+    np.testing.assert_array_equal(ranking.first_match[kept.valid], rows[1][kept.first_match[kept.valid]])
 
 
 def test_a_feature_that_requires_gradients_is_ranked():
-    query = torch.tensor([[0.0]], requires_grad=True)
-    assert rank(query, [1], [0], torch.tensor([[1.0]]), [1], [1]).map() == 1.0
+    query = Features(torch.tensor([[0.0]], requires_grad=True), [1], [0])
+    assert rank(query, Features(torch.tensor([[1.0]]), [1], [1])).map() == 1.0
 
 
 def test_a_gallery_of_the_querys_own_camera_leaves_nothing_to_measure():
-    features = np.eye(4, dtype=np.float32)
-    result = rank(features, [0, 0, 1, 1], [5] * 4, features, [0, 0, 1, 1], [5] * 4)
+    features = Features(np.eye(4, dtype=np.float32), [0, 0, 1, 1], [5] * 4)
+    result = rank(features, features)
     assert not result.valid.any()
     assert result.without_match.tolist() == [0, 1, 2, 3]
     assert all(math.isnan(value) for value in result.percentages((1, 5)).values())
@@ -228,41 +255,39 @@ def test_percentages_carry_the_fields_names():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
 def test_a_feature_that_cannot_be_ranked_is_named(value):
-    query, gallery = np.zeros((2, 3)), np.zeros((5, 3))
-    gallery[3, 1] = value
-    names = ["a", "b", "c", "d.jpg", "e"]
+    values = np.zeros((5, 3))
+    values[3, 1] = value
+    query = Features(np.zeros((2, 3)), [1, 2], [0, 0])
+    gallery = Features(values, [1] * 5, [1] * 5, names=["a", "b", "c", "d.jpg", "e"])
     with pytest.raises(CuhsError, match=r"gallery features: row 3 \(d\.jpg\)"):
-        rank(query, [1, 2], [0, 0], gallery, [1] * 5, [1] * 5, gallery_names=names)
+        rank(query, gallery)
+    broken = Features(np.vstack([values, values[3]]), [1] * 6, [0] * 6)
     with pytest.raises(CuhsError, match="query features: row 3 and 1 more"):
-        rank(np.vstack([gallery, gallery[3]]), [1] * 6, [0] * 6, query, [1, 2], [0, 0])
+        rank(broken, query)
     with pytest.raises(CuhsError, match="row 3"):
-        top_k(query, [1, 2], [0, 0], gallery, [1] * 5, [1] * 5, 2)
+        top_k(query, broken, 2)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("query", "gallery", "message"),
     [
-        ({0: np.zeros((2, 4))}, "queries have 4 dimensions and the gallery 3"),
-        ({0: np.zeros(3)}, r"query features: must be \(N, D\)"),
-        ({3: np.zeros((5, 3, 1))}, r"gallery features: must be \(N, D\)"),
-        ({1: [1, 2, 3]}, "query pids: 2 rows"),
-        ({5: [1, 2, 3]}, "gallery camids: 5 rows"),
-        ({1: ["a", "b"]}, "pids: integers on one side"),
-        ({2: [0.5, 1.0]}, "query camids: must be integers or strings"),
-        ({3: np.array([["a"] * 3] * 5)}, "gallery features: must be real numbers"),
+        ({"values": np.zeros((2, 4))}, {}, "queries have 4 dimensions and the gallery 3"),
+        ({"values": np.zeros(2)}, {}, r"query features: must be \(N, D\)"),
+        ({}, {"values": np.zeros((5, 3, 1))}, r"gallery features: must be \(N, D\)"),
+        ({"pids": ["a", "b"]}, {}, "pids: integers on one side"),
+        ({}, {"values": np.array([["a"] * 3] * 5)}, "gallery features: must be real numbers"),
     ],
 )
-def test_input_that_does_not_fit_is_refused(change, message):
-    problem = [np.zeros((2, 3)), [1, 2], [0, 0], np.zeros((5, 3)), [1] * 5, [1] * 5]
-    for position, value in change.items():
-        problem[position] = value
+def test_sides_that_do_not_fit_are_refused(query, gallery, message):
+    queries = replace(Features(np.zeros((2, 3)), [1, 2], [0, 0]), **query)
+    rows = replace(Features(np.zeros((5, 3)), [1] * 5, [1] * 5), **gallery)
     with pytest.raises(CuhsError, match=message):
-        rank(*problem)
+        rank(queries, rows)
 
 
 def test_top_k_refuses_an_empty_list():
     with pytest.raises(CuhsError, match="k: must be at least 1"):
-        top_k(np.zeros((1, 2)), [1], [0], np.zeros((1, 2)), [1], [1], 0)
+        top_k(Features(np.zeros((1, 2)), [1], [0]), Features(np.zeros((1, 2)), [1], [1]), 0)
 
 
 def test_examples_in_the_docstrings_run():

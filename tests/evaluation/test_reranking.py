@@ -1,4 +1,5 @@
 import doctest
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import torch
 
 from cuhs.errors import CuhsError
 from cuhs.evaluation import reranking
+from cuhs.evaluation.features import Features
 from cuhs.evaluation.ranking import rank_distances
 from cuhs.evaluation.reranking import rank_reranked, rerank
 from tests.evaluation.problems import assert_same
@@ -13,7 +15,7 @@ from tests.evaluation.problems import assert_same
 
 def direct(query, gallery, k1, k2, lambda_value):
     """The algorithm as the paper tells it, with dense matrices in float64 and a loop for each step."""
-    features = np.concatenate([query, gallery]).astype(np.float64)
+    features = np.concatenate([query.values, gallery.values]).astype(np.float64)
     images, queries = len(features), len(query)
     distances = ((features[:, None] - features[None]) ** 2).sum(-1)
     distances /= distances.max(1, keepdims=True)
@@ -41,16 +43,20 @@ def direct(query, gallery, k1, k2, lambda_value):
 
 
 def people(queries=12, gallery=90, dimensions=8, seed=0):
-    """Clusters of features; (features, pids, camids) of both sides."""
+    """Clusters of features."""
     random = np.random.default_rng(seed)
     centres = random.standard_normal((9, dimensions))
 
     def side(count):
         pids = random.integers(0, 9, count)
         features = centres[pids] + 0.6 * random.standard_normal((count, dimensions))
-        return features.astype(np.float32), pids, random.integers(0, 3, count)
+        return Features(features.astype(np.float32), pids, random.integers(0, 3, count))
 
     return side(queries), side(gallery)
+
+
+def unlabelled(values):
+    return Features(values, np.zeros(len(values), np.int64), np.zeros(len(values), np.int64))
 
 
 def reranked(query, gallery, **options):
@@ -62,7 +68,7 @@ def reranked(query, gallery, **options):
 )
 def test_distances_are_those_of_the_published_algorithm(k1, k2, lambda_value):
     for seed in range(3):
-        (query, *_), (gallery, *_) = people(seed=seed)
+        query, gallery = people(seed=seed)
         expected = direct(query, gallery, k1, k2, lambda_value)
         found = reranked(query, gallery, k1=k1, k2=k2, lambda_value=lambda_value)
         np.testing.assert_allclose(found, expected, atol=2e-6)
@@ -72,18 +78,18 @@ def test_distances_are_those_of_the_published_algorithm(k1, k2, lambda_value):
 
 
 def test_chunks_and_precision_change_nothing(monkeypatch):
-    (query, *_), (gallery, *_) = people()
-    query, gallery = query.astype(np.float16), gallery.astype(np.float16)
-    expected = reranked(query.astype(np.float32), gallery.astype(np.float32))
+    query, gallery = (unlabelled(side.values.astype(np.float16)) for side in people())
+    expected = reranked(*(unlabelled(side.values.astype(np.float32)) for side in (query, gallery)))
     monkeypatch.setattr(reranking, "_GATHERED", 40)
-    blocks = [block.clone() for block in rerank(query, torch.from_numpy(gallery), chunk_mb=1e-3)]
+    blocks = [block.clone() for block in rerank(query, unlabelled(torch.from_numpy(gallery.values)), chunk_mb=1e-3)]
     assert [len(block) for block in blocks] == [2] * 6
     np.testing.assert_allclose(torch.cat(blocks).numpy(), expected, atol=2e-6)
 
 
 def test_duplicates_are_each_their_own_nearest():
     gallery = np.repeat(np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]], np.float32), 9, axis=0)
-    found = reranked(np.array([[0.0, 0.0], [3.0, 0.1]], np.float32), gallery, k1=4, k2=2)
+    query = np.array([[0.0, 0.0], [3.0, 0.1]], np.float32)
+    found = reranked(unlabelled(query), unlabelled(gallery), k1=4, k2=2)
     assert np.isfinite(found).all() and (found > -1e-6).all()
     assert set(found[0].argsort()[:9]) == set(range(9))
     assert set(found[1].argsort()[:9]) == set(range(9, 18))
@@ -91,27 +97,27 @@ def test_duplicates_are_each_their_own_nearest():
 
 @pytest.mark.parametrize("gallery", [np.zeros((4, 3), np.float32), np.zeros((1, 3), np.float32)])
 def test_features_that_are_all_alike_are_no_division_by_zero(gallery):
-    assert np.isfinite(reranked(np.zeros((2, 3), np.float32), gallery)).all()
+    assert np.isfinite(reranked(unlabelled(np.zeros((2, 3), np.float32)), unlabelled(gallery))).all()
 
 
 def test_ranking_is_that_of_the_distances():
     query, gallery = people()
-    expected = direct(query[0], gallery[0], 20, 6, 0.3)
-    assert_same(rank_reranked(*query, *gallery), rank_distances([expected], *query[1:], *gallery[1:]))
+    expected = direct(query, gallery, 20, 6, 0.3)
+    assert_same(rank_reranked(query, gallery), rank_distances([expected], query, gallery))
 
 
 def test_an_image_that_cannot_be_compared_is_named():
-    (query, *labels), (gallery, *gallery_labels) = people()
-    gallery[5, 0] = np.nan
-    names = [f"{i}.jpg" for i in range(len(gallery))]
+    query, gallery = people()
+    gallery.values[5, 0] = np.nan
+    gallery = replace(gallery, names=[f"{i}.jpg" for i in range(len(gallery))])
     with pytest.raises(CuhsError, match=r"gallery features: row 5 \(5\.jpg\) holds NaN"):
-        rank_reranked(query, *labels, gallery, *gallery_labels, gallery_names=names)
+        rank_reranked(query, gallery)
 
 
 @pytest.mark.parametrize("options", [{"k1": 0, "k2": 6}, {"k2": 0}, {"k1": 4, "k2": 6}, {"lambda_value": 1.1}])
 def test_parameters_out_of_range_are_refused(options):
     with pytest.raises(CuhsError, match="re-ranking: needs 1 <= k2"):
-        next(rerank(np.zeros((2, 3)), np.zeros((4, 3)), **options))
+        next(rerank(unlabelled(np.zeros((2, 3))), unlabelled(np.zeros((4, 3))), **options))
 
 
 def test_example_in_the_docstring_runs():

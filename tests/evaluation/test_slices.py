@@ -5,7 +5,8 @@ import pytest
 
 from cuhs.errors import CuhsError
 from cuhs.evaluation import slices
-from cuhs.evaluation.groups import Features, evaluate_groups
+from cuhs.evaluation.features import Features
+from cuhs.evaluation.groups import evaluate_groups
 from cuhs.evaluation.ranking import rank
 from cuhs.evaluation.slices import by_pair, by_query
 
@@ -15,10 +16,9 @@ def split(count, seed, identities=20):
     pids = random.integers(0, identities, count)
     centres = np.random.default_rng(7).standard_normal((identities, 16))
     return Features(
-        features=(centres[pids] + 1.2 * random.standard_normal((count, 16))).astype(np.float32),
+        values=(centres[pids] + 1.2 * random.standard_normal((count, 16))).astype(np.float32),
         pids=pids,
         camids=np.array([f"cam{camera}" for camera in random.integers(0, 3, count)]),
-        groups=[[]] * count,
         junk=random.random(count) < 0.1,
         names=[f"{i}.jpg" for i in range(count)],
     )
@@ -30,14 +30,7 @@ def splits():
 
 
 def ranked(query, gallery, rows, columns):
-    return rank(
-        query.features[rows],
-        query.pids[rows],
-        query.camids[rows],
-        gallery.features[columns],
-        gallery.pids[columns],
-        gallery.camids[columns],
-    )
+    return rank(query.take(rows), gallery.take(columns))
 
 
 def test_queries_of_a_label_have_the_measures_of_ranking_them_alone(splits, monkeypatch):
@@ -84,7 +77,7 @@ def test_labels_of_another_length_are_refused(splits):
 
 
 def test_a_label_whose_queries_have_no_match_has_no_measures():
-    ranking = rank(np.eye(2), [1, 2], [0, 0], np.eye(2), [1, 3], [1, 1])
+    ranking = rank(Features(np.eye(2), [1, 2], [0, 0]), Features(np.eye(2), [1, 3], [1, 1]))
     table = by_query(ranking, np.array([1, 2]), ["a", "b"], resamples=10)
     assert table["a"]["mAP"] == 100.0
     assert table["b"]["mAP"] is None and table["b"]["queries_without_match"] == 1

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
-from cuhs.evaluation.groups import Features, evaluate_groups
+from cuhs.evaluation.features import Features
+from cuhs.evaluation.groups import evaluate_groups
 from infra.local.mlflow_server import MlflowServer
 from pipelines.tracking.run import Run
 
@@ -25,7 +26,7 @@ def evaluation(noise: float) -> dict[str, float | None]:
     groups = [["all", "black" if i % 2 else "white"] for i in range(24)]
 
     def split(values: np.ndarray, camera: str) -> Features:
-        return Features(values, pids, np.full(24, camera), groups, np.zeros(24, bool), [*pids])
+        return Features(values, pids, np.full(24, camera), [*pids], groups)
 
     vectors = rng.normal(size=(24, 16)).astype(np.float32)
     found = vectors + noise * rng.normal(size=vectors.shape).astype(np.float32)

@@ -12,7 +12,8 @@ from playwright.sync_api import Page, sync_playwright
 from cuhs.evaluation import figures, report
 from cuhs.evaluation.bootstrap import Difference
 from cuhs.evaluation.examples import Look, examples
-from cuhs.evaluation.groups import Features, evaluate_groups
+from cuhs.evaluation.features import Features
+from cuhs.evaluation.groups import evaluate_groups
 
 pytestmark = pytest.mark.system
 
@@ -30,7 +31,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def split(values: np.ndarray, camera: str) -> Features:
         names = [f"{camera}/{pid.rpartition('/')[2]}.jpg" for pid in pids]
-        return Features(values, pids, np.full(count, camera), groups, np.zeros(count, bool), names)
+        return Features(values, pids, np.full(count, camera), names, groups)
 
     found = vectors + 0.9 * rng.normal(size=vectors.shape).astype(np.float32)
     found[1] = -9 * vectors[1]

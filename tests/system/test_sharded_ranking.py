@@ -10,6 +10,7 @@ import pytest
 import ray
 
 from cuhs.errors import CuhsError
+from cuhs.evaluation.features import Features
 from cuhs.evaluation.ranking import rank
 from pipelines.evaluation.sharded_ranking import rank_files
 from tests.evaluation.problems import assert_same, whole_number_problem
@@ -24,25 +25,22 @@ def two_workers() -> Iterator[None]:
     ray.shutdown()
 
 
-def write(file: Path, features: np.ndarray, pids: np.ndarray, camids: np.ndarray, junk: np.ndarray) -> Path:
-    columns = {"feature": list(features), "pid": pids.astype(str), "camid": camids, "junk": junk}
+def write(file: Path, part: Features) -> Path:
+    pids = part.pids.astype(str)
+    columns = {"feature": list(part.values), "pid": pids, "camid": part.camids, "junk": part.is_junk}
     pq.write_table(pa.table(columns), file)
     return file
 
 
 def test_shards_on_ray_give_the_ranking_of_the_whole(tmp_path: Path) -> None:
-    query, query_pids, query_camids, gallery, pids, camids = whole_number_problem(queries=60, gallery=1000)
-    problem = (query, query_pids, query_camids, gallery, pids, camids)
-    asked = write(tmp_path / "query.parquet", query, query_pids, query_camids, np.zeros(60, bool))
-    files = [
-        write(tmp_path / f"{i}.parquet", gallery[rows], pids[rows], camids[rows], pids[rows] < 0)
-        for i, rows in enumerate(np.split(np.arange(1000), [10, 500, 500, 900]))
-    ]
-    assert_same(rank_files(asked, files, rows=128), rank(*problem))
+    query, gallery = whole_number_problem(queries=60, gallery=1000)
+    asked = write(tmp_path / "query.parquet", query)
+    parts = [gallery.take(rows) for rows in np.split(np.arange(1000), [10, 500, 500, 900])]
+    files = [write(tmp_path / f"{i}.parquet", part) for i, part in enumerate(parts)]
+    assert_same(rank_files(asked, files, rows=128), rank(query, gallery))
 
-    features = gallery[900:].copy()
-    row = int(np.flatnonzero(pids[900:] >= 0)[3])
-    features[row, 0] = np.nan
-    write(files[-1], features, pids[900:], camids[900:], pids[900:] < 0)
+    row = int(np.flatnonzero(~parts[-1].is_junk)[3])
+    parts[-1].values[row, 0] = np.nan
+    write(files[-1], parts[-1])
     with pytest.raises(CuhsError, match=rf"\(row {row} of 4\.parquet\) holds NaN"):
         rank_files(asked, files)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cuhs.errors import CuhsError
+from cuhs.evaluation.features import Features
 from cuhs.evaluation.ranking import rank
 from pipelines.commands.evaluate import evaluate_features
 from pipelines.evaluation import comparison
@@ -49,7 +50,7 @@ def test_the_measures_are_those_of_ranking_the_arrays(tmp_path: Path, write, cap
     write(tmp_path)
     evaluate_features(tmp_path)
     query, gallery = sides().values()
-    expected = rank(*query, *gallery)
+    expected = rank(Features(*query), Features(*gallery))
     metrics = json.loads((tmp_path / "metrics.json").read_text())["all"]
     assert metrics["mAP"] == round(100 * expected.map(), 3)
     assert metrics["rank1"] == round(100 * expected.rank_at(1), 3)

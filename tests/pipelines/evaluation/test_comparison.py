@@ -5,19 +5,20 @@ import numpy as np
 import pytest
 
 from cuhs.errors import CuhsError
-from cuhs.evaluation.groups import Features, evaluate_groups
+from cuhs.evaluation.features import Features
+from cuhs.evaluation.groups import evaluate_groups
 from pipelines.evaluation.comparison import compare, read
-from pipelines.stages.evaluate import write_queries
+from pipelines.evaluation.tables import write_queries
 
 
 def evaluate(noise: float, path: Path) -> Path:
     rng = np.random.default_rng(1)
     pids = np.array([f"s/{i:04d}" for i in range(40)])
-    junk, groups = np.zeros(40, bool), [["all", "black" if i % 2 else "white"] for i in range(40)]
+    groups = [["all", "black" if i % 2 else "white"] for i in range(40)]
     names = [f"{i}.jpg" for i in range(40)]
     centres = rng.normal(size=(40, 8))
-    query = Features(centres + noise * rng.normal(size=(40, 8)), pids, np.array(["1"] * 40), groups, junk, names)
-    gallery = Features(centres, pids, np.array(["2"] * 40), groups, junk, names)
+    query = Features(centres + noise * rng.normal(size=(40, 8)), pids, np.array(["1"] * 40), names, groups)
+    gallery = Features(centres, pids, np.array(["2"] * 40), names, groups)
     write_queries(path, evaluate_groups(query, gallery, resamples=10), query)
     return path
 

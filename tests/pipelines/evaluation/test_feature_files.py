@@ -24,10 +24,10 @@ def test_a_parquet_file_of_any_kind_of_lists_is_read(tmp_path: Path, kind: pa.Da
     lists = pa.array([[np.float16(v) for v in row] for row in FEATURES], kind)
     pq.write_table(table(feature=lists), tmp_path / "query.parquet")
     split = feature_files.read(tmp_path, "query")
-    np.testing.assert_array_equal(split.features, FEATURES)
+    np.testing.assert_array_equal(split.values, FEATURES)
     assert split.pids.tolist() == [1, 2, -1, 2]
     assert split.camids.tolist() == ["a", "b", "a", "a"]
-    assert split.junk.tolist() == [False, False, True, False]
+    assert split.is_junk.tolist() == [False, False, True, False]
     assert split.names[3] == "row 3 of query.parquet"
 
 
@@ -37,11 +37,11 @@ def test_an_array_with_a_table_beside_it_is_mapped(tmp_path: Path) -> None:
         "path,pid,camid,junk\na.jpg,p1,1,false\nb.jpg,p2,1,true\n,p1,2,0\nd,p3,1,1\n"
     )
     split = feature_files.read(tmp_path, "gallery")
-    assert isinstance(split.features, np.memmap) and split.features.dtype == np.float16
-    np.testing.assert_array_equal(split.features, FEATURES)
+    assert isinstance(split.values, np.memmap) and split.values.dtype == np.float16
+    np.testing.assert_array_equal(split.values, FEATURES)
     assert split.pids.tolist() == ["p1", "p2", "p1", "p3"]
     assert split.camids.tolist() == [1, 1, 2, 1]
-    assert split.junk.tolist() == [False, True, False, True]
+    assert split.is_junk.tolist() == [False, True, False, True]
     assert split.names[:2] == ["a.jpg", "b.jpg"]
 
 
@@ -51,7 +51,7 @@ def test_a_file_is_given_some_rows_at_a_time(tmp_path: Path) -> None:
     assert feature_files.count(file) == 4
     parts = list(feature_files.batches(file, 3))
     assert [len(part) for part in parts] == [3, 1]
-    np.testing.assert_array_equal(np.concatenate([part.features for part in parts]), FEATURES)
+    np.testing.assert_array_equal(np.concatenate([part.values for part in parts]), FEATURES)
     assert parts[1].names == ["row 3 of part.parquet"]
 
 
