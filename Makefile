@@ -22,7 +22,7 @@ env: .venv/synced ## build .venv from requirements.lock
 
 repro: env ## run the pipeline with params.yaml: data, localiser, network, evaluation
 	@$(IN_VENV) python -m dvc repro
-	@$(IN_VENV) python -m pipelines.commands.summary
+	@$(IN_VENV) cuhs summary
 
 test: lint ## lint, types and all tests but the long ones: minutes
 	@$(IN_VENV) python -m pytest -m "not long"
@@ -52,10 +52,10 @@ tune: env ## search the parameters that params.yaml's tune section names
 
 ablations: env ## the paper's variants, one experiment each: SET="-S data=cuhk03 -S profile=mobile" goes with all
 	@set -e; for variant in $(VARIANTS); do $(IN_VENV) python -m dvc exp run -S variant=$$variant $(SET); done
-	@$(IN_VENV) python -m pipelines.commands.leaderboard --metric all/mAP black/mAP white/mAP all/rank1
+	@$(IN_VENV) cuhs leaderboard --metric all/mAP black/mAP white/mAP all/rank1
 
 leaderboard: env ## evaluated models by METRIC="all/mAP black/rank1", with intervals
-	@$(IN_VENV) python -m pipelines.commands.leaderboard --metric $(METRIC)
+	@$(IN_VENV) cuhs leaderboard --metric $(METRIC)
 
 audit: env ## known vulnerabilities of the locked packages, and secrets in tracked files
 	@$(IN_VENV) python -m pip_audit --strict --disable-pip -r requirements.lock
@@ -65,15 +65,16 @@ cluster-demo: env ## a Ray cluster, S3, PostgreSQL and MLflow on this machine, a
 	@$(IN_VENV) python -m infra.local.demo
 
 checkout: env ## code, parameters and data of a model: make checkout RUN=<MLflow run id>
-	@$(IN_VENV) python -m pipelines.commands.checkout $(RUN)
+	@$(IN_VENV) cuhs checkout $(RUN)
 
 lock: | .venv/bin/uv ## resolve requirements.lock anew after a change in pyproject.toml
-	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
+	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra pipeline --extra dev \
 		--no-header --no-annotate pyproject.toml -o requirements.lock
 
 # Compiled once here: Ray starts many processes, and where Python writes no bytecode each would compile all it imports.
-.venv/synced: requirements.lock | .venv/bin/uv
+.venv/synced: requirements.lock pyproject.toml | .venv/bin/uv
 	@.venv/bin/uv pip sync --compile-bytecode --python .venv/bin/python requirements.lock
+	@.venv/bin/uv pip install --quiet --no-deps --no-build-isolation --python .venv/bin/python --editable .
 	@touch $@
 
 # uv comes in the locked version, its hash checked.

@@ -3,7 +3,8 @@
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
+
+from cuhs import __version__
 
 COMMANDS = {
     "synthesize": ("pipelines.stages.synthesize", "write FG-Synth, the dataset that needs no download"),
@@ -29,13 +30,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_help())
         return 0
     if arguments[0] == "--version":
-        print(version("cuhs"))
+        print(__version__)
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
         print(f"error: {name}: no such command; there are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    code: int = import_module(COMMANDS[name][0]).main(rest)
+    try:
+        code: int = import_module(COMMANDS[name][0]).main(rest)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in ("cuhs", "pipelines"):
+            raise
+        print(f"error: {error.name} is not installed; the commands need: pip install 'cuhs[pipeline]'", file=sys.stderr)
+        return 2
     return code
 
 

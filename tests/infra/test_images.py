@@ -12,6 +12,7 @@ from tests.infra.manifests import INFRA, LOCKED, ROOT
 
 DOCKERFILE = (INFRA / "docker" / "Dockerfile").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DEPENDENCIES = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["pipeline"]]
 # What `ray[default]` adds: the dashboard with its job server, and the metrics of the nodes.
 RAY_S_SERVERS = {"aiohttp", "aiohttp-cors", "colorful", "grpcio", "opencensus", "opentelemetry-exporter-prometheus"}
 
@@ -68,7 +69,7 @@ def test_versions_in_the_build_commands_are_those_of_the_lock() -> None:
 
 def test_what_the_images_install_is_in_the_lock() -> None:
     """``uv`` takes versions and hashes from the lock, so it has to have each of them."""
-    wanted = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    wanted = {canonicalize_name(Requirement(line).name) for line in DEPENDENCIES}
     (server,) = re.findall(r"\^\(([\w|-]+)\)==", DOCKERFILE)
     assert {"mlflow", "boto3", "psycopg2-binary"} == set(server.split("|"))
     assert wanted | set(server.split("|")) <= LOCKED.keys()
