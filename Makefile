@@ -43,9 +43,8 @@ params: env ## compose params.yaml anew from the defaults in pipelines/conf
 	@$(IN_VENV) python -c 'from dvc.utils.hydra import compose_and_dump; \
 		compose_and_dump("params.yaml", "$(CURDIR)/pipelines/conf", None, "config", "$(CURDIR)", [])'
 
-ui: env ## MLflow on http://127.0.0.1:5000 (PORT=5001 chooses another port)
-	@$(IN_VENV) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
-		python -m mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 --backend-store-uri sqlite:///mlflow.db
+ui: env ## the runs in the MLflow UI on http://127.0.0.1:5000 (PORT=5001 chooses another port)
+	@$(IN_VENV) cuhs ui --port $(PORT)
 
 tune: env ## search the parameters that params.yaml's tune section names
 	@$(IN_VENV) python -m dvc repro pipelines/dvc.yaml:tune

@@ -15,6 +15,7 @@ COMMANDS = {
     "register": ("pipelines.stages.register", "register the model; --dry-run, --rollback"),
     "tune": ("pipelines.stages.tune", "search parameters"),
     "summary": ("pipelines.commands.summary", "the last evaluation's table"),
+    "ui": ("pipelines.commands.ui", "the MLflow UI on this machine, at the experiment's runs"),
     "leaderboard": ("pipelines.commands.leaderboard", "evaluated models, best first"),
     "compare": ("pipelines.commands.compare", "is model A better than model B?"),
     "checkout": ("pipelines.commands.checkout", "code, parameters and data of a model"),
@@ -41,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in ("cuhs", "pipelines"):
             raise
-        print(f"error: {error.name} is not installed; the commands need: pip install 'cuhs[pipeline]'", file=sys.stderr)
+        print(
+            f"error: {error.name} is not installed; the commands need: pip install 'cuhs[pipeline]'", file=sys.stderr
+        )
         return 2
     return code
 

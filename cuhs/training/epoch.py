@@ -16,7 +16,7 @@ OnStep = Callable[[int, int], None]
 
 
 @dataclass
-class Part:
+class EpochPart:
     """What a worker has done of an epoch; it grows with each step, and the epoch can be gone on with from it.
 
     Attributes:
@@ -36,7 +36,7 @@ class Part:
         return {**vars(self), "losses": {name: float(value) for name, value in self.losses.items()}}
 
     @classmethod
-    def of_worker(cls, states: Sequence[Mapping[str, Any]], rank: int, workers: int) -> "Part":
+    def of_worker(cls, states: Sequence[Mapping[str, Any]], rank: int, workers: int) -> "EpochPart":
         """A worker's own, from those of all; an equal share where they were more workers or fewer.
 
         Args:
@@ -69,7 +69,7 @@ class Epoch:
 
     number: int
     steps: int
-    part: Part = field(default_factory=Part)
+    part: EpochPart = field(default_factory=EpochPart)
     on_step: OnStep = lambda done, steps: None
 
 

@@ -14,14 +14,14 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import ray
-from ray.job_submission import JobInfo, JobStatus, JobSubmissionClient
+from ray.job_submission import JobInfo, JobSubmissionClient
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from cuhs.errors import CuhsError
@@ -30,19 +30,17 @@ from pipelines.base.console import console
 from pipelines.base.params import Params
 from pipelines.base.signals import Terminated, on_sigterm
 from pipelines.base.versions import git_commit
+from pipelines.cluster.decisions import OVER, PATIENCE_S, Next, Outcome, after_error, job_of, outcome, unseen
 from pipelines.cluster.fetch import fetch
 from pipelines.cluster.job import JobOrder, read_results
 from pipelines.storage.object_store import ObjectStore
 from pipelines.storage.transfer import OnProgress
 
-# How long a cluster that does not answer is waited for.
-PATIENCE_S = 600.0
 POLL_S = 2.0
 TIMEOUT_S = 60.0
 # How long a job that is stopped may take to save a checkpoint; Ray would kill it after three seconds.
 STOP_S = 120
 CODE = ("cuhs", "pipelines", "dvc.yaml", "dvc.lock", "params.yaml")
-OVER = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
 
 log = logging.getLogger(__name__)
 # They tell of every package and connection.
@@ -94,15 +92,18 @@ def submit(stage: str) -> None:
     address = os.environ["RAY_ADDRESS"]
     store, client = ObjectStore.from_environment(), _connect(address)
     order = _order(stage, p, store)
-    for _ in range(p.compute.max_failures + 1):
-        name = _follow(client, store, order, p)
-        if name:
-            fetch(store, name, order.outputs, _transfer)
-            return
+    name = _until_it_succeeded(lambda: _follow(client, store, order, p), stage, p.compute.max_failures)
+    fetch(store, name, order.outputs, _transfer)
+
+
+def _until_it_succeeded(follow: Callable[[], str | None], stage: str, most: int) -> str:
+    """What ``follow`` gives, which is called again, ``most`` times, where it gives nothing."""
+    for _ in range(most + 1):
+        if name := follow():
+            return name
         log.warning("%s: its machines were lost; it is submitted again and goes on from its last checkpoint", stage)
     raise CuhsError(
-        f"{stage}: the cluster lost it {p.compute.max_failures + 1} times; the same command goes on from its last "
-        "checkpoint"
+        f"{stage}: the cluster lost it {most + 1} times; the same command goes on from its last checkpoint"
     )
 
 
@@ -176,37 +177,40 @@ def _follow(client: Client, store: ObjectStore, order: JobOrder, p: Params) -> s
             while client.get_job_status(name) not in OVER and time.monotonic() < deadline:
                 time.sleep(POLL_S)
         raise
-    if info.status is JobStatus.SUCCEEDED:
+    how = outcome(info.status, info.driver_exit_code)
+    if how is Outcome.SUCCEEDED:
         return name
-    if info.status is JobStatus.FAILED and info.driver_exit_code in (None, -9, 137, 143):
+    if how is Outcome.LOST:
         return None
     # What it said itself stands above.
-    what = "was stopped" if info.status is JobStatus.STOPPED else f"failed (exit code {info.driver_exit_code})"
-    raise CuhsError(f"{name} {what}; the same command submits it again, and it goes on where it was")
+    code = f" (exit code {info.driver_exit_code})" if how is Outcome.FAILED else ""
+    raise CuhsError(f"{name} {how.value}{code}; the same command submits it again, and it goes on where it was")
 
 
 def _start(client: Client, store: ObjectStore, order: JobOrder, code: Path, p: Params) -> str:
     """The name of the job for this order that runs, or is over and was not fetched; or of a new one."""
-    base = _base(order, code)
-    known = {str(job.submission_id): job for job in client.list_jobs()}
-    known = {name: job for name, job in sorted(known.items()) if name.startswith(base)}
-    for name, job in known.items():
-        if job.status not in OVER or (job.status is JobStatus.SUCCEEDED and read_results(store, name)):
-            console.print(f"found {name}, {job.status.lower()}", highlight=False)
-            return name
-    name = f"{base}-{len(known) + 1}"
+    jobs = {str(job.submission_id): job.status for job in client.list_jobs()}
+    name, there = job_of(_base(order, code), jobs, lambda name: bool(read_results(store, name)))
+    if there:
+        console.print(f"found {name}, {jobs[name].lower()}", highlight=False)
+        return name
     try:
-        client.submit_job(
-            entrypoint=_entrypoint(name, order),
-            submission_id=name,
-            runtime_env={"working_dir": str(code), "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)}},
-            entrypoint_num_gpus=1 if order.stage == "evaluate" and p.compute.gpu == "yes" else None,
-        )
+        client.submit_job(**_submission(name, order, code, p))
     except Exception as error:
         if name in {job.submission_id for job in client.list_jobs()}:  # somebody else was faster
             return name
         raise CuhsError(f"RAY_ADDRESS: the cluster does not take the job ({_line(error)})") from error
     return name
+
+
+def _submission(name: str, order: JobOrder, code: Path, p: Params) -> dict[str, Any]:
+    """What Ray gets of a job: its order, its code, and no variable that could hold a secret."""
+    return {
+        "entrypoint": _entrypoint(name, order),
+        "submission_id": name,
+        "runtime_env": {"working_dir": str(code), "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)}},
+        "entrypoint_num_gpus": 1 if order.stage == "evaluate" and p.compute.gpu == "yes" else None,
+    }
 
 
 def _wait(client: Client, name: str) -> JobInfo:
@@ -226,13 +230,14 @@ def _wait(client: Client, name: str) -> JobInfo:
                 _show(client.get_job_logs(name)[printed:])
                 return info
         except Exception as error:  # of aiohttp, requests and Ray
-            if "does not exist" in str(error) or "404" in str(error):
-                raise Lost from error
             now = time.monotonic()
+            then = after_error(str(error), now - (silent_since or now))
+            if then is Next.SUBMIT_AGAIN:
+                raise Lost from error
             if silent_since is None:
                 silent_since = now
                 console.print(f"the connection is lost ({_line(error)}); trying again", highlight=False)
-            elif now - silent_since > PATIENCE_S:
+            if then is Next.GIVE_UP:
                 raise CuhsError(
                     f"RAY_ADDRESS: no answer for {PATIENCE_S / 60:.0f} minutes; {name} may still run, and the same "
                     "command follows it again"
@@ -244,7 +249,7 @@ async def _tail(client: Client, name: str, printed: int) -> int:
     """Print what is new until the job is over or the connection ends; how many characters are printed now."""
     seen = 0
     async for text in client.tail_job_logs(name):
-        _show(text[max(0, printed - seen) :])
+        _show(unseen(text, seen, printed))
         seen += len(text)
         printed = max(printed, seen)
     return printed

@@ -1,7 +1,7 @@
 """Rank a gallery larger than a machine's memory, on Ray.
 
-QUERY is a Parquet file and GALLERY a folder of them, with columns ``feature``, ``pid`` and ``camid``. Every worker has
-to see the files under the same path.
+QUERY is a Parquet file, GALLERY a folder of them; their columns are ``feature``, ``pid`` and ``camid``. Every worker
+must see the files under the same path.
 """
 
 import sys

@@ -24,7 +24,7 @@ def _show() -> None:
         raise CuhsError(f"{METRICS}: missing; nothing has been evaluated yet (dvc repro)")
     summary_table(json.loads(METRICS.read_text()), f"{p.variant} on {p.data.name} ({p.profile}), 95 % intervals")
     console.print(f"report:  {REPORT.resolve().as_uri()}", soft_wrap=True)
-    console.print("runs:    make ui   (MLflow at http://127.0.0.1:5000)")
+    console.print("runs:    make ui")
 
 
 if __name__ == "__main__":

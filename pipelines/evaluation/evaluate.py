@@ -101,7 +101,7 @@ def _run(p: Params) -> Run:
         return run
     return Run.start(
         p.tracking.experiment,
-        f"{p.data.name} {p.variant} evaluated again",
+        f"evaluation: {p.data.name} {p.variant}",
         stage_runs.tags(p, "evaluation", data_version()) | version | {"cuhs.model_run": run.key},
         p.model_dump(mode="json"),
         stage_runs.description(p, "evaluated again"),

@@ -29,6 +29,20 @@ from pipelines.tracking.outbox import Entry
 
 # The tag that holds a run's own key.
 KEY = "cuhs.key"
+# How the UI opens an experiment: as model training, which the best models head, and with a word on what is there.
+EXPERIMENT = {
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.experiment.primaryMetric.name": "all/mAP",
+    "mlflow.experiment.primaryMetric.greaterIsBetter": "True",
+    "mlflow.note.content": (
+        "Fine-grained person re-identification.\n\n"
+        "* **model: …** is a trained network with its evaluation: sort by `all/mAP` or `black/mAP`. Figures compare "
+        "only where `cuhs.data_version` is the same.\n"
+        "* **localiser: …** is a head-shoulder localiser, which several models share.\n"
+        "* **search: …** is a search of parameters; its trials are below it.\n\n"
+        "`cuhs compare RUN_A RUN_B` says whether one model is better than another."
+    ),
+}
 # MLflow takes so many parameters at a time.
 PARAMS_AT_ONCE = 100
 
@@ -51,6 +65,19 @@ def connect() -> MlflowClient:
         return MlflowClient(uri())
     except MlflowException as error:
         raise CuhsError(f"MLFLOW_TRACKING_URI: {uri()} is no address of a tracking store ({line(error)})") from error
+
+
+def experiment_id(name: str) -> str | None:
+    """What the store calls an experiment; none where it has none of this name.
+
+    Raises:
+        CuhsError: the store does not answer.
+    """
+    try:
+        found = connect().get_experiment_by_name(name)
+    except MlflowException as error:
+        raise does_not_answer(error) from error
+    return str(found.experiment_id) if found else None
 
 
 def does_not_answer(error: Exception) -> CuhsError:
@@ -188,11 +215,15 @@ class StoredRun:
 def _experiment(client: MlflowClient, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found:
+        for key, value in EXPERIMENT.items():
+            # A description that somebody wrote stays.
+            if key not in found.tags:
+                client.set_experiment_tag(found.experiment_id, key, value)
         return str(found.experiment_id)
     try:
         # Artifacts beside the local store; a server decides for itself.
         location = Path("mlartifacts").resolve().as_uri() if uri().startswith("sqlite:") else None
-        return client.create_experiment(name, artifact_location=location)
+        return client.create_experiment(name, artifact_location=location, tags=EXPERIMENT)
     except MlflowException:
         # Another process made it in between, or the store is away and says so again.
         found = client.get_experiment_by_name(name)

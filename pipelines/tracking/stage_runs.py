@@ -10,6 +10,8 @@ from pipelines.base.versions import data_digest
 from pipelines.storage.places import apart
 from pipelines.tracking.run import DataUsed, Run, new_key, send_left
 
+# What a run is called by its kind, so that a list of runs tells them apart.
+KINDS = {"hsl": "localiser", "model": "model", "tuning": "search", "trial": "trial", "evaluation": "evaluation"}
 # Tag: the run directory's name.
 TRAINING = "cuhs.training"
 
@@ -26,7 +28,7 @@ def start_or_resume(
         params: logged once, when the run opens.
         kind: ``hsl``, ``model``, ``tuning`` or ``trial``.
         data_version: of the dataset.
-        title: what the run is called; by default data and variant.
+        title: what the run is called; by default its kind, data and variant.
         parent: key of the run that it is a child of.
     """
     send_left()
@@ -39,7 +41,8 @@ def start_or_resume(
         log.info("going on with %s", name)
         known.reopen()
         return known
-    title = title or f"{params.data.name} {'localiser' if kind == 'hsl' else params.variant}"
+    what = params.data.name if kind == "hsl" else f"{params.data.name} {params.variant}"
+    title = title or f"{KINDS[kind]}: {what}"
     logged = params.model_dump(mode="json", exclude=None if kind == "tuning" else {"tune"})
     # Noted first: killed in between, the run that the store has is found again, and none is there twice.
     key = new_key()

@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -23,7 +24,7 @@ from torch import nn
 
 from cuhs.errors import CuhsError
 from cuhs.machine import usable_cpus
-from cuhs.training.epoch import OnStep, Part
+from cuhs.training.epoch import EpochPart, OnStep
 from pipelines.base.params import Params, with_values
 from pipelines.base.paths import RUNS
 from pipelines.base.signals import Terminated, on_sigterm
@@ -55,7 +56,7 @@ class Training(Protocol):
     def model(self) -> nn.Module:
         """What is checkpointed, not wrapped for distributed training."""
 
-    def epoch(self, epoch: int, part: Part, on_step: OnStep) -> dict[str, float]:
+    def epoch(self, epoch: int, part: EpochPart, on_step: OnStep) -> dict[str, float]:
         """Train what ``part`` leaves of an epoch, counted from 0, on this worker's share of each batch.
 
         ``part`` grows with each step, and then ``on_step(done, steps)`` is called; what it raises is let through.
@@ -95,8 +96,8 @@ def train(make: Make, params: Params, paths: dict[str, str], name: str, run: "Ru
         try:
             run_workers(make, params, paths, folder, run, scaled, label=name.partition("-")[0])
             break
-        except ControllerLost:
-            if failed == params.compute.max_failures:
+        except ControllerLost as error:
+            if anew(error, failed, params.compute.max_failures) is not Anew.RAY:
                 raise
             log.warning("%s: what drives its workers was killed; going on from the last checkpoint", name)
             # What it had reserved stays so until this process has left the cluster.
@@ -169,18 +170,40 @@ def run_workers(
         raise result.return_value
 
 
-def _with_new_controllers(fit: Callable[[], Any], name: str, most: int) -> Any:
-    """Ray starts failed workers again, ``most`` times; what drives them has to be started again from here."""
+class Anew(Enum):
+    """What is started anew after a failure, to go on from the last checkpoint."""
+
+    CONTROLLER = "what drives the workers"
+    RAY = "that, in a Ray that this process has joined anew"
+
+
+def anew(error: BaseException, failed: int, most: int) -> Anew | None:
+    """What to start anew after an error, where as many came before; nothing where it is raised.
+
+    Ray itself starts failed workers again, but not what drives them.
+
+    Args:
+        error: of Ray Train, or a :class:`ControllerLost`.
+        failed: how many such errors came before.
+        most: how many may be mended; -1 for all.
+    """
     import ray.train
 
-    failed = 0
-    while True:
+    if failed == most:
+        return None
+    if isinstance(error, ControllerLost):
+        return Anew.RAY
+    return Anew.CONTROLLER if isinstance(error, ray.train.ControllerError) else None
+
+
+def _with_new_controllers(fit: Callable[[], Any], name: str, most: int) -> Any:
+    """What ``fit`` gives, called again after errors that :func:`anew` says so of."""
+    for failed in itertools.count():
         try:
             return fit()
-        except ray.train.ControllerError as error:
-            if failed == most:
+        except Exception as error:
+            if anew(error, failed, most) is not Anew.CONTROLLER:
                 raise
-            failed += 1
             log.warning("%s: %s; going on from the last checkpoint", name, _last_line(error))
 
 
@@ -235,12 +258,12 @@ def _train(config: dict[str, Any], paths: dict[str, str]) -> None:
         last = broadcast_from_rank_zero(store.newest() if rank == 0 else None)
         state = store.load(last) if last else None
     history: list[dict[str, float]] = []
-    part, notices = Part(), Notices(config["board"], rank)
+    part, notices = EpochPart(), Notices(config["board"], rank)
     if state:
         training.model.load_state_dict(state["model"])
         training.optimizer.load_state_dict(state["optimizer"])
         history = state["history"]
-        part = Part.of_worker(state["parts"], rank, workers)
+        part = EpochPart.of_worker(state["parts"], rank, workers)
 
     def save(parts: list[dict[str, Any]], epoch: int, step: int | None = None) -> None:
         started = time.perf_counter()
@@ -265,7 +288,7 @@ def _train(config: dict[str, Any], paths: dict[str, str]) -> None:
         ray.train.report(history[-1])
     for epoch in range(len(history), training.epochs):
         own = training.epoch(epoch, part, after_step)
-        part = Part()
+        part = EpochPart()
         gauges.images_per_second.set(own["images_per_second"])
         metrics = _mean_over_workers(own)
         if not all(math.isfinite(value) for value in metrics.values()):

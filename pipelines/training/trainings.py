@@ -15,7 +15,7 @@ from cuhs.errors import CuhsError
 from cuhs.export import load_hsl
 from cuhs.network.cuhs import CUHS, make_hsl
 from cuhs.training.config import Schedule
-from cuhs.training.epoch import Epoch, OnStep, Part
+from cuhs.training.epoch import Epoch, EpochPart, OnStep
 from cuhs.training.hsl import mean_iou, split_boxed, train_hsl_epoch
 from cuhs.training.reid import Classified, train_epoch
 from cuhs.training.schedule import adam
@@ -33,7 +33,7 @@ class _OnWorker:
     device: torch.device
 
     def _pass(
-        self, train: Callable[..., dict[str, float]], epoch: int, part: Part, on_step: OnStep
+        self, train: Callable[..., dict[str, float]], epoch: int, part: EpochPart, on_step: OnStep
     ) -> dict[str, float]:
         """What is left of an epoch, by one of the functions of :mod:`cuhs.training`."""
         self.sampler.set_epoch(epoch, part.steps)
@@ -59,7 +59,7 @@ class HslRun(_OnWorker):
         self.held_out = held_out_loader(images, held, params.evaluate.batch)
         self.optimizer = adam(self.model, self.config)
 
-    def epoch(self, epoch: int, part: Part, on_step: OnStep) -> dict[str, float]:
+    def epoch(self, epoch: int, part: EpochPart, on_step: OnStep) -> dict[str, float]:
         """One pass, then the IoU on the held-out identities."""
         metrics = self._pass(train_hsl_epoch, epoch, part, on_step)
         return {**metrics, "iou": mean_iou(self.model, self.held_out, self.device)}
@@ -92,7 +92,7 @@ class ReIDRun(_OnWorker):
         augmentation = Augmentation(pad=config.pad, jitter=config.jitter, erasing=config.erasing)
         return PersonImages(Path(paths["dataset"]), "train", params.image.height, params.image.width, augmentation)
 
-    def epoch(self, epoch: int, part: Part, on_step: OnStep) -> dict[str, float]:
+    def epoch(self, epoch: int, part: EpochPart, on_step: OnStep) -> dict[str, float]:
         """One pass over this worker's part of each batch."""
         return self._pass(train_epoch, epoch, part, on_step)
 

@@ -47,9 +47,7 @@ def search(p: Params) -> None:
     hsl = file_version(HSL / "model.safetensors") if p.network.learned_stream else None
     searched = p.model_dump(mode="json", include={"image", "network", "train", "tune"})
     name = run_name("tune", data=data, hsl=hsl, code=code_version("tune"), **searched)
-    parent = stage_runs.start_or_resume(
-        name, p, kind="tuning", data_version=data, title=f"{p.data.name} {p.variant} tuning"
-    )
+    parent = stage_runs.start_or_resume(name, p, kind="tuning", data_version=data)
     trials = _search(p, paths, name, parent, data)
     results.write(p, trials)
     for trial in trials:

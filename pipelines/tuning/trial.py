@@ -12,7 +12,7 @@ from cuhs.data.dataset import PersonImages
 from cuhs.data.held_out import hold_out
 from cuhs.errors import CuhsError
 from cuhs.evaluation.groups import evaluate_groups
-from cuhs.training.epoch import OnStep, Part
+from cuhs.training.epoch import EpochPart, OnStep
 from pipelines.base.params import Params, with_values
 from pipelines.evaluation.extraction import extract
 from pipelines.tracking import stage_runs
@@ -55,7 +55,7 @@ class TrialRun(ReIDRun):
         self.judged_on = images.take(queries), images.take(gallery)
         return images.take(trained)
 
-    def epoch(self, epoch: int, part: Part, on_step: OnStep) -> dict[str, float]:
+    def epoch(self, epoch: int, part: EpochPart, on_step: OnStep) -> dict[str, float]:
         """One pass, then ``validation/mAP`` of ``tune.group`` in percent; every worker ranks the whole of it."""
         metrics = super().epoch(epoch, part, on_step)
         network, p = self.model.network, self.params

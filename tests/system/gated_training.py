@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cuhs.training.epoch import OnStep, Part
+from cuhs.training.epoch import EpochPart, OnStep
 from pipelines.base import params
 from pipelines.base.params import Params
 from pipelines.tracking.run import Run, send_left
@@ -27,7 +27,7 @@ class Gated:
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
         self.gates = Path(paths["gates"])
 
-    def epoch(self, epoch: int, part: Part, on_step: OnStep) -> dict[str, float]:
+    def epoch(self, epoch: int, part: EpochPart, on_step: OnStep) -> dict[str, float]:
         """One step towards nought."""
         while not (self.gates / str(epoch + 1)).exists():
             time.sleep(0.05)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from cuhs.training.epoch import OnStep, Part
+from cuhs.training.epoch import EpochPart, OnStep
 from pipelines.base import cli, params
 from pipelines.base.params import Params
 from pipelines.training import ray_training
@@ -51,7 +51,7 @@ class Slow(ReIDRun):
         super().__init__(params, paths, device, rank, workers)
         self.pause, self.done = pause, done if rank == 0 else None
 
-    def epoch(self, epoch: int, part: Part, on_step: OnStep) -> dict[str, float]:
+    def epoch(self, epoch: int, part: EpochPart, on_step: OnStep) -> dict[str, float]:
         def slowly(done: int, steps: int) -> None:
             if self.done:
                 with self.done.open("a") as file:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cuhs.training.epoch import OnStep, Part
+from cuhs.training.epoch import EpochPart, OnStep
 from pipelines.base import cli, params
 from pipelines.base.params import Params
 from pipelines.training import ray_training
@@ -35,7 +35,7 @@ class Fit:
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9)
         self.gates = Path(paths["gates"])
 
-    def epoch(self, epoch: int, part: Part, on_step: OnStep) -> dict[str, float]:
+    def epoch(self, epoch: int, part: EpochPart, on_step: OnStep) -> dict[str, float]:
         """One step on the epoch's own noise."""
         while not (self.gates / str(epoch + 1)).exists():
             time.sleep(0.05)

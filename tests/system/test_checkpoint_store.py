@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from cuhs.training.epoch import Part
+from cuhs.training.epoch import EpochPart
 from infra.local.seaweed import Seaweed
 from pipelines.base import params
 from pipelines.storage.checkpoint_store import StoredCheckpoints
@@ -108,7 +108,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[float], 
     for epoch in range(EPOCHS):
         (gates / str(epoch + 1)).touch()
     training = Fit(params.load(PARAMS), {"gates": str(gates)}, torch.device("cpu"))
-    losses = [training.epoch(epoch, Part(), lambda done, steps: None)["loss"] for epoch in range(EPOCHS)]
+    losses = [training.epoch(epoch, EpochPart(), lambda done, steps: None)["loss"] for epoch in range(EPOCHS)]
     return losses, training.model.weight.detach().double().abs().sum().item()
 
 

@@ -24,7 +24,7 @@ from cuhs.network.config import NetworkConfig
 from cuhs.network.cuhs import CUHS, make_hsl
 from cuhs.training import checkpoint
 from cuhs.training.config import HslTraining, ReIDTraining
-from cuhs.training.epoch import Epoch, OnStep, Part
+from cuhs.training.epoch import Epoch, EpochPart, OnStep
 from cuhs.training.hsl import train_hsl_epoch
 from cuhs.training.reid import Classified, train_epoch
 from cuhs.training.schedule import adam
@@ -60,7 +60,7 @@ class Training:
         self.loader = DataLoader(images, batch_sampler=self.sampler, collate_fn=collate)
         self.optimizer = adam(self.model, self.config)
 
-    def epoch(self, part: Part, on_step: OnStep = lambda done, steps: None) -> dict[str, float]:
+    def epoch(self, part: EpochPart, on_step: OnStep = lambda done, steps: None) -> dict[str, float]:
         self.sampler.set_epoch(EPOCH, part.steps)
         rest = Epoch(EPOCH, len(self.sampler), part, on_step)
         return self.train(self.wrapped, self.loader, self.optimizer, self.config, rest)
@@ -73,7 +73,7 @@ class Training:
 
 
 def undisturbed(make: Callable[..., Training]) -> dict[str, Any]:
-    training, part = make(seed=0), Part()
+    training, part = make(seed=0), EpochPart()
     return training.result(training.epoch(part), part.images)
 
 
@@ -85,7 +85,7 @@ def gone_on_with(make: Callable[..., Training], cut: int, folder: Path) -> dict[
         if done == cut:
             raise Cut
 
-    first, part = make(seed=0), Part()
+    first, part = make(seed=0), EpochPart()
     with pytest.raises(Cut):
         first.epoch(part, stop)
     parts = [part.state()]
@@ -101,7 +101,7 @@ def gone_on_with(make: Callable[..., Training], cut: int, folder: Path) -> dict[
     second = make(seed=1)
     second.model.load_state_dict(state["model"])
     second.optimizer.load_state_dict(state["optimizer"])
-    part = Part.of_worker(state["parts"], dist.get_rank() if dist.is_initialized() else 0, len(parts))
+    part = EpochPart.of_worker(state["parts"], dist.get_rank() if dist.is_initialized() else 0, len(parts))
     assert part.steps == cut and part.seconds > 0
     steps: list[int] = []
     metrics = second.epoch(part, lambda done, steps_: steps.append(done))
@@ -197,17 +197,17 @@ def test_other_workers_than_before_share_what_was_done() -> None:
         {"steps": 3, "images": 24, "seconds": 2.0, "losses": {"loss": 1.5}},
         {"steps": 3, "images": 24, "seconds": 3.0, "losses": {"loss": 2.5}},
     ]
-    assert Part.of_worker(states, 1, 2) == Part(3, 24, 3.0, {"loss": 2.5})
-    assert Part.of_worker(states, 0, 1) == Part(3, 48, 3.0, {"loss": 2.0})
-    assert Part.of_worker(states, 3, 4) == Part(3, 12, 3.0, {"loss": 2.0})
-    assert Part.of_worker([], 0, 2) == Part()
+    assert EpochPart.of_worker(states, 1, 2) == EpochPart(3, 24, 3.0, {"loss": 2.5})
+    assert EpochPart.of_worker(states, 0, 1) == EpochPart(3, 48, 3.0, {"loss": 2.0})
+    assert EpochPart.of_worker(states, 3, 4) == EpochPart(3, 12, 3.0, {"loss": 2.0})
+    assert EpochPart.of_worker([], 0, 2) == EpochPart()
 
 
 def test_a_part_is_of_plain_values_and_its_copies_are_its_own() -> None:
-    part = Part(1, 8, 0.5, {"loss": torch.tensor(0.1)})
+    part = EpochPart(1, 8, 0.5, {"loss": torch.tensor(0.1)})
     state = part.state()
     assert state == {"steps": 1, "images": 8, "seconds": 0.5, "losses": {"loss": float(np.float32(0.1))}}
-    again = Part.of_worker([state], 0, 1)
+    again = EpochPart.of_worker([state], 0, 1)
     again.losses["loss"] = 3.0
     assert state["losses"]["loss"] == float(np.float32(0.1))
 
