@@ -1,7 +1,7 @@
 """Store the inputs of a stage, and print the command that submits it to a Ray cluster.
 
-``dvc repro`` with ``RAY_ADDRESS=http://…`` does all of it: it submits, follows the job and fetches its outputs. Use this
-command to submit by hand.
+``dvc repro`` with ``RAY_ADDRESS=http://…`` does all of it: it submits, follows the job and fetches its outputs. This
+command is for submitting by hand.
 """
 
 import sys

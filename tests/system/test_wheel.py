@@ -12,12 +12,14 @@ from tests.system.project import ROOT, inherited
 pytestmark = [pytest.mark.system, pytest.mark.long]
 
 UV = Path(sys.executable).with_name("uv")
+# Threads that wait for cores that other work has would take many times as long.
+ENVIRONMENT = inherited() | {"OMP_NUM_THREADS": "1"}
 PIPELINE = ("ray", "dvc", "mlflow", "boto3", "hydra", "optuna", "yaml")
 
 
 def run(*command: str | Path, cwd: Path) -> str:
     done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, env=inherited(), capture_output=True, text=True, timeout=900
+        [str(part) for part in command], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout
