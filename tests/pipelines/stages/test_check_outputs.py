@@ -36,7 +36,12 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "seed").write_text("1")
     for name in ("params.yaml", ".gitignore", "pipelines/stages/check_outputs.py"):
         shutil.copy(ROOT / name, folder / name)
-    for command in (("git", "init", "-q"), (sys.executable, "-m", "dvc", "init", "-q"), ("git", "add", "-A")):
+    shutil.copytree(ROOT / "pipelines/conf", folder / "pipelines/conf")
+    for command in (("git", "init", "-q"), (sys.executable, "-m", "dvc", "init", "-q")):
+        assert run(folder, *command).returncode == 0
+    shutil.copy(ROOT / ".dvc/config", folder / ".dvc/config")
+    me = ("-c", "user.email=test@example.invalid", "-c", "user.name=test")
+    for command in (("git", "add", "-A"), ("git", *me, "commit", "-qm", "project")):
         assert run(folder, *command).returncode == 0
     return folder
 
@@ -60,6 +65,16 @@ def test_files_of_one_s_own_where_an_output_will_lie_are_still_there(place: str,
     assert f"error: {place}: DVC would delete it and did not make it; move it elsewhere, or delete it" in done.stderr
     shutil.rmtree(project / place)
     assert repro(project).returncode == 0 and (project / "models/cuhs/made").is_file()
+
+
+def test_an_experiment_whose_outputs_are_checked_out_by_force_deletes_nothing_either(project: Path) -> None:
+    mine = put(project / "models/cuhs/thesis.txt", "years of work")
+    put(project / "seed", "edited")
+    done = run(project, sys.executable, "-m", "dvc", "exp", "run", "-S", "train.epochs=2")
+    assert done.returncode and mine.read_text() == "years of work"
+    assert "error: models/cuhs: DVC would delete it" in done.stderr
+    # And what DVC had put aside is back.
+    assert (project / "seed").read_text() == "edited" and not run(project, "git", "stash", "list").stdout
 
 
 def test_files_in_git_are_still_there(project: Path) -> None:
