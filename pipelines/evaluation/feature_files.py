@@ -4,11 +4,14 @@
 column      type            meaning
 ==========  ==============  ==========================================================================
 feature     list of floats  all of one length; not in a CSV file, whose array stands beside it
-pid         int or string   identity; a negative number marks a junk row
-camid       int or string   camera
+pid         text or int     identity; a negative number marks a junk row
+camid       text or int     camera
 junk        bool            optional: rows that ranking ignores
-path        string          optional: names the image in messages
+path        text            optional: names the image in messages
 ==========  ==============  ==========================================================================
+
+Identities and cameras are names: they are compared as text, so that ``0001`` stays ``0001`` and ``2024-01-01`` is no
+date. Integers count as the text that they are written as.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,8 +41,10 @@ def read(folder: Path, split: str) -> Features:
         return read_parquet(parquet)
     if not (array.is_file() and labels.is_file()):
         raise CuhsError(f"{folder}: needs {split}.parquet, or {split}.npy with {split}.csv")
-    table = _try(labels, lambda: csv.read_csv(labels))
-    features = _try(array, lambda: np.load(array, mmap_mode="r"))
+    table = _try(labels, lambda: _read_csv(labels))
+    if not len(table):
+        raise CuhsError(f"{labels}: no rows below the header")
+    features = _array(array)
     if features.ndim != 2 or len(features) != len(table):
         raise CuhsError(f"{array}: an array of shape {features.shape} beside {len(table)} rows in {labels.name}")
     return _split(table, features, labels)
@@ -81,9 +86,33 @@ def batches(file: Path, rows: int) -> Iterator[Features]:
 def _try(file: Path, reader: Callable[[], T]) -> T:
     try:
         return reader()
-    except (OSError, ValueError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise CuhsError(f"{file}: unreadable ({reason})") from error
+    except Exception as error:  # whatever a foreign reader raises
+        raise CuhsError(f"{file}: unreadable ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _read_csv(file: Path) -> pa.Table:
+    """All columns as text but ``junk``: a reader that guesses types would make numbers and dates of names."""
+    names = csv.open_csv(file).schema.names
+    kinds = {name: pa.bool_() if name.strip() == "junk" else pa.string() for name in names}
+    table = csv.read_csv(file, convert_options=csv.ConvertOptions(column_types=kinds))
+    return table.rename_columns([name.strip() for name in names])
+
+
+def _array(file: Path) -> np.ndarray:
+    """(N, D) of a ``.npy`` file, mapped."""
+    try:
+        found = np.load(file, mmap_mode="r")
+    except Exception as error:  # whatever numpy and zipfile raise
+        raise CuhsError(f"{file}: no array ({_reason(error)}); write it with numpy.save") from error
+    if not isinstance(found, np.ndarray):
+        raise CuhsError(f"{file}: no array but an archive (.npz, or torch.save); write it with numpy.save")
+    if found.dtype.kind not in "fiu" or found.dtype.itemsize > 8:
+        raise CuhsError(f"{file}: holds {found.dtype}; write it as float32")
+    return found
 
 
 def _features(table: pa.Table, file: Path) -> np.ndarray:
@@ -101,12 +130,12 @@ def _features(table: pa.Table, file: Path) -> np.ndarray:
 def _split(table: pa.Table, features: np.ndarray, file: Path, start: int = 0) -> Features:
     """The rows of a table, which are those of a file from ``start``, with their features."""
     pids, camids = _labels(table, "pid", file), _labels(table, "camid", file)
-    junk = None
+    junk = np.char.startswith(pids, "-") & np.char.isdigit(np.char.lstrip(pids, "-"))
     if "junk" in table.schema.names:
         column = _column(table, "junk", file)
         if not pa.types.is_boolean(column.type):
             raise CuhsError(f"{file}: column 'junk' must hold true or false, it holds {column.type}")
-        junk = column.to_numpy(zero_copy_only=False)
+        junk |= column.to_numpy(zero_copy_only=False)
     if "path" in table.schema.names:
         names = table.column("path").to_pylist()
     else:
@@ -115,16 +144,43 @@ def _split(table: pa.Table, features: np.ndarray, file: Path, start: int = 0) ->
 
 
 def _labels(table: pa.Table, name: str, file: Path) -> np.ndarray:
+    """(N,) text of a column of names, whatever holds them."""
     column = _column(table, name, file)
-    if not (pa.types.is_integer(column.type) or pa.types.is_string(column.type)):
-        raise CuhsError(f"{file}: column {name!r} must hold integers or text, it holds {column.type}")
-    values = column.to_numpy(zero_copy_only=False)
-    return values if pa.types.is_integer(column.type) else values.astype(str)
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    kind = column.type
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        try:
+            column = column.cast(pa.large_binary()).cast(pa.large_string())
+        except pa.ArrowException as error:
+            raise CuhsError(f"{file}: column {name!r} holds bytes that are not UTF-8; write text") from error
+    elif not (pa.types.is_integer(kind) or _is_text(kind)):
+        raise CuhsError(f"{file}: column {name!r} must hold text or integers, it holds {kind}{_mend(column)}")
+    text = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
+    if empty := pc.sum(pc.equal(text, "")).as_py():
+        raise CuhsError(f"{file}: column {name!r} has {empty} empty values")
+    if len(text) and pc.all(pc.match_substring_regex(text, r"^-?\d+\.0*$")).as_py():
+        written, meant = str(text[0]), str(text[0]).partition(".")[0]
+        raise CuhsError(f"{file}: column {name!r} holds {written} and the like; write integers, such as {meant}")
+    return np.asarray(text.to_numpy(zero_copy_only=False), dtype=str)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _mend(column: pa.Array) -> str:
+    """What to write instead, where that can be told."""
+    if not pa.types.is_floating(column.type):
+        return ""
+    return f"; write {column[0].as_py():g} as an integer" if len(column) else "; write integers"
 
 
 def _column(table: pa.Table, name: str, file: Path) -> pa.Array:
-    if name not in table.schema.names:
-        raise CuhsError(f"{file}: no column {name!r} among {', '.join(table.schema.names)}")
+    count = table.schema.names.count(name)
+    if count != 1:
+        problem = f"no column {name!r}" if not count else f"{count} columns {name!r}"
+        raise CuhsError(f"{file}: {problem} among {', '.join(table.schema.names)}")
     column = table.column(name).combine_chunks()
     if column.null_count:
         raise CuhsError(f"{file}: column {name!r} has {column.null_count} empty values")
