@@ -1,1 +1,1 @@
-"""Ranking features and drawing what comes out; knows features and labels, never the network."""
+"""Ranking, its measures and its reports. Works on features and labels; does not import the network."""

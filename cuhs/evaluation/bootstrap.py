@@ -1,6 +1,6 @@
-"""How far a mean over queries can be trusted: bootstrap over query identities.
+"""Confidence intervals and paired tests for means over queries, by a bootstrap over identities.
 
-Queries of one identity succeed and fail together, so identities are drawn, not queries.
+Queries of one identity succeed and fail together, so the bootstrap draws identities, not queries.
 """
 
 from typing import NamedTuple
@@ -11,13 +11,13 @@ from cuhs.errors import CuhsError
 
 
 class Difference(NamedTuple):
-    """How much better ``a`` is than ``b``, in the unit of the values.
+    """Paired difference between models ``a`` and ``b``, in the unit of the compared values.
 
     Attributes:
         mean: mean of a - b over the queries.
-        low: lower end of its interval.
-        high: upper end of its interval.
-        p: two-sided p-value of "there is no difference".
+        low: lower end of the mean's confidence interval.
+        high: upper end of the mean's confidence interval.
+        p: two-sided p-value of the hypothesis "there is no difference".
     """
 
     mean: float
@@ -29,17 +29,17 @@ class Difference(NamedTuple):
 def interval(
     values: np.ndarray, pids: np.ndarray, *, resamples: int = 10_000, level: float = 0.95, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile bootstrap interval of the mean of each column.
+    """Return the percentile bootstrap interval of each column's mean.
 
     Args:
         values: (Q, M) float, M measures of each query, such as AP and whether rank 1 is a hit.
-        pids: (Q,) int or str, the queries' identities.
+        pids: (Q,) int or str, identities of the queries.
         resamples: number of bootstrap samples.
         level: coverage of the interval, in (0, 1).
-        seed: of the draws; the same seed gives the same interval.
+        seed: seed of the draws; the same seed gives the same interval.
 
     Returns:
-        low, high: (M,) float64 each; NaN for fewer than two identities, which leave nothing to draw from.
+        low, high: (M,) float64 each; NaN for fewer than two identities, where nothing can be drawn.
 
     Raises:
         CuhsError: a value is NaN or infinite, or the shapes do not fit.
@@ -68,16 +68,16 @@ def paired(
 ) -> Difference:
     """Compare two models on the same queries.
 
-    The p-value inverts the percentile interval: p < 1 - level just where the interval excludes zero
-    (up to one resample).
+    The p-value is consistent with the percentile interval: p < 1 - level exactly where the interval
+    excludes zero (up to one resample).
 
     Args:
         ap_a: (Q,) float, average precision (or another measure) of each query under model a.
         ap_b: (Q,) float, the same queries in the same order under model b.
-        pids: (Q,) int or str, the queries' identities.
+        pids: (Q,) int or str, identities of the queries.
         resamples: number of bootstrap samples.
         level: coverage of the interval, in (0, 1).
-        seed: of the draws.
+        seed: seed of the draws.
 
     Raises:
         CuhsError: lengths differ, a value is NaN (leave out queries without a true match first), or
@@ -97,14 +97,14 @@ def paired(
         raise CuhsError("paired test: needs queries of at least two identities")
     tail = (1 - level) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
-    # One is added to numerator and denominator: no finite number of draws shows a probability of zero.
+    # Add one to numerator and denominator: a finite number of draws cannot show a probability of zero.
     fewer = min(np.count_nonzero(means <= 0), np.count_nonzero(means >= 0))
     p = min(1.0, 2 * (fewer + 1) / (resamples + 1))
     return Difference(float(gains.mean()), float(low), float(high), p)
 
 
 def _resampled_means(values: np.ndarray, pids: np.ndarray, resamples: int, seed: int) -> np.ndarray | None:
-    """(resamples, M) means over the queries of as many identities drawn with replacement; None below two."""
+    """Return the (resamples, M) means over queries of resampled identities; None for fewer than two identities."""
     values, pids = np.asarray(values, np.float64), np.asarray(pids)
     if values.ndim != 2 or pids.shape != values.shape[:1]:
         raise CuhsError(f"bootstrap: values of shape {values.shape} do not go with pids of shape {pids.shape}")
@@ -114,8 +114,8 @@ def _resampled_means(values: np.ndarray, pids: np.ndarray, resamples: int, seed:
     identities = len(names)
     if identities < 2:
         return None
-    # An identity's sums and its number of queries: a sample's mean is then a ratio of two weighted sums,
-    # and all samples of a chunk are one matrix product.
+    # Sum each identity's values and count its queries. The mean of a sample is then a ratio of two weighted
+    # sums, and one matrix product computes all samples of a chunk.
     columns = [*values.T, np.ones(len(values))]
     totals = np.stack([np.bincount(identity, weights=c, minlength=identities) for c in columns], axis=1)
     generator = np.random.default_rng(seed)

@@ -1,8 +1,8 @@
-"""Positions of true matches by counting instead of sorting.
+"""Ranks of true matches, found by counting instead of sorting.
 
-The rank of a true match is one more than the number of gallery rows placed before it, so every measure
-follows from counts: no gallery-long sort, and no query × gallery matrix is ever held. Counts over parts
-of a gallery add up to those over the whole.
+The rank of a true match is one more than the number of gallery rows before it, so every measure follows
+from counts. This needs no sort of the whole gallery and never holds a whole query × gallery matrix. The
+counts of a gallery's parts add up to those of the whole gallery.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from cuhs.evaluation.match_rules import Own
 
 @dataclass(frozen=True)
 class Matches:
-    """P true matches of some queries, ordered by query, then score, then gallery row.
+    """P true matches, sorted by query, then score, then gallery row.
 
     Attributes:
-        rows: (P,) int64, the query.
-        columns: (P,) int64, the gallery row.
-        scores: (P,) float32; less is nearer.
+        rows: (P,) int64, index of the query.
+        columns: (P,) int64, index of the gallery row.
+        scores: (P,) float32, score of the pair; lower is nearer.
     """
 
     rows: np.ndarray
@@ -30,13 +30,13 @@ class Matches:
 
     @classmethod
     def ordered(cls, rows: np.ndarray, columns: np.ndarray, scores: np.ndarray) -> "Matches":
-        """The same matches in any order."""
+        """Sort matches that are given in any order."""
         order = np.lexsort((columns, scores, rows))
         return cls(rows[order], columns[order], scores[order])
 
     @classmethod
     def joined(cls, parts: Sequence["Matches"]) -> "Matches":
-        """The matches of all parts, none where there is no part."""
+        """Merge the matches of all parts; no part gives no match."""
         none = cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
         columns = [[getattr(part, field.name) for part in (none, *parts)] for field in fields(cls)]
         return cls.ordered(*(np.concatenate(column) for column in columns))
@@ -45,51 +45,51 @@ class Matches:
         return len(self.rows)
 
     def of_queries(self, start: int, stop: int) -> tuple[slice, "Matches"]:
-        """Where the matches of some consecutive queries stand, and those, with queries counted from ``start``."""
+        """Return the slice and the matches of queries ``start`` to ``stop``, with queries counted from ``start``."""
         part = slice(*np.searchsorted(self.rows, [start, stop]))
         return part, Matches(self.rows[part] - start, self.columns[part], self.scores[part])
 
     def bounds(self, queries: int) -> np.ndarray:
-        """(queries + 1,) int64: query i's matches are those from ``bounds[i]`` to ``bounds[i + 1]``."""
+        """Return (queries + 1,) int64: query i's matches are ``bounds[i]`` up to ``bounds[i + 1]``."""
         return np.searchsorted(self.rows, np.arange(queries + 1))
 
 
 def read_matches(scores: torch.Tensor, own: Own) -> Matches:
-    """The true matches among the (B, G) scores of B queries."""
+    """Read the true matches of B queries from their (B, G) scores."""
     rows, columns = own.rows[own.true], own.columns[own.true]
     found = scores[torch.from_numpy(rows), torch.from_numpy(columns)]
     return Matches.ordered(rows, columns, found.cpu().numpy())
 
 
 def hide(scores: torch.Tensor, own: Own, junk: np.ndarray) -> None:
-    """Put infinity in place of the scores that precede no match: of own identities and of junk rows."""
+    """Set to infinity, in place, the scores that count before no match: rows of the query's identity and junk."""
     scores[torch.from_numpy(own.rows), torch.from_numpy(own.columns)] = torch.inf
     scores.index_fill_(1, torch.from_numpy(junk).to(scores.device), torch.inf)
 
 
 def count_before(scores: torch.Tensor, matches: Matches) -> np.ndarray:
-    """How many rows come before each match; rows of equal score do.
+    """Count the gallery rows before each match; rows of equal score count as before it.
 
     Args:
-        scores: (B, G) float32 after :func:`hide`.
-        matches: of these B queries.
+        scores: (B, G) float32, after :func:`hide`.
+        matches: true matches of these B queries.
 
     Returns:
-        (P,) int64.
+        (P,) int64, one count for each match.
     """
     return (_by_rows if scores.is_cpu else _by_passes)(scores, matches)
 
 
 def _by_rows(scores: torch.Tensor, matches: Matches) -> np.ndarray:
-    """For CPUs, whose cache holds a row."""
+    """Count row by row, for CPUs: a row fits in the cache."""
     counts = np.zeros(len(matches), np.int64)
     bounds = matches.bounds(len(scores)).tolist()
     for i, row in enumerate(scores.numpy()):
         start, stop = bounds[i], bounds[i + 1]
         if start < stop:
             thresholds = matches.scores[start:stop]
-            # Only what is not farther than the last match can precede any: in a trained model's ranking
-            # that is a small part of the row, and it is all that gets sorted.
+            # Only rows at least as near as the last match can come before a match. After training they are
+            # a small part of the gallery, and only they are sorted.
             before = np.compress(row <= thresholds[-1], row)
             before.sort()
             counts[start:stop] = np.searchsorted(before, thresholds, side="right")
@@ -97,7 +97,7 @@ def _by_rows(scores: torch.Tensor, matches: Matches) -> np.ndarray:
 
 
 def _by_passes(scores: torch.Tensor, matches: Matches) -> np.ndarray:
-    """For GPUs: one pass for the first match of all queries, one for the second, and so on."""
+    """Count in passes over all queries, for GPUs: first every query's first match, then the second, and so on."""
     starts = matches.bounds(len(scores))[:-1]
     places = np.arange(len(matches)) - starts[matches.rows]
     thresholds = np.full((len(scores), places.max(initial=-1) + 1), -np.inf, np.float32)

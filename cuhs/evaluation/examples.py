@@ -1,4 +1,4 @@
-"""Queries worth looking at: the best, the middle and the worst of a group, with what they found."""
+"""Example queries of a group: the best, the median and the worst, with the gallery rows that they found."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +15,13 @@ ImageOf = Callable[[int], Image.Image]
 
 @dataclass(frozen=True)
 class Found:
-    """One gallery row in a query's list.
+    """One gallery row in a query's ranked list.
 
     Attributes:
-        rank: 1-based place.
+        rank: rank, from 1.
         hit: whether it shows the query's identity.
         pid: its identity.
-        row: of the gallery split.
+        row: index in the gallery split.
         image: its picture.
     """
 
@@ -34,7 +34,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Look:
-    """What one branch of the network looks at in a query and in its first true match."""
+    """Where one branch of the network looks, drawn on a query and on its first true match."""
 
     name: str
     query: Image.Image
@@ -43,17 +43,17 @@ class Look:
 
 @dataclass(frozen=True)
 class Example:
-    """A query and what it found.
+    """A query and its ranked list.
 
     Attributes:
         kind: ``best``, ``median`` or ``worst`` of its group.
-        pid: the query's identity.
-        name: the query's file.
-        row: of the query split.
-        ap: average precision, a share.
-        image: its picture.
-        found: the first gallery rows, and at the end the nearest true match where none is among them.
-        looks: one of each branch; empty where nothing explains the network.
+        pid: identity of the query.
+        name: file name of the query.
+        row: index in the query split.
+        ap: average precision, in [0, 1].
+        image: picture of the query.
+        found: the first gallery rows; the nearest true match is added at the end if none is among them.
+        looks: one for each branch; empty if attention is not drawn.
     """
 
     kind: str
@@ -81,19 +81,19 @@ def examples(
     k: int = 10,
     count: int = 2,
 ) -> list[Example]:
-    """Best, median and worst queries of a group, each with its first ``k`` gallery rows.
+    """Return the best, median and worst queries of a group, each with its first ``k`` gallery rows.
 
     Args:
         query: the query split.
         gallery: the gallery split.
-        group: one result of :func:`.groups.evaluate_groups` on these splits.
-        query_image: the image of a row of the query split.
-        gallery_image: the image of a row of the gallery split.
-        k: length of the lists; a true match further behind is added with its rank.
-        count: queries of each kind.
+        group: a result of :func:`.groups.evaluate_groups` on these splits.
+        query_image: returns the image of a row of the query split.
+        gallery_image: returns the image of a row of the gallery split.
+        k: length of the lists; a nearest true match behind rank ``k`` is added with its rank.
+        count: number of queries of each kind.
 
     Returns:
-        The examples, none when the group has no valid query.
+        The examples; empty if the group has no valid query.
     """
     queries, rows, ranking = query.take(group.query_rows), gallery.take(group.gallery_rows), group.ranking
     chosen = [(kind, i) for kind, places in choose(ranking, queries.pids, count).items() for i in places]
@@ -118,15 +118,15 @@ def examples(
 
 
 def choose(ranking: Ranking, pids: Sequence | np.ndarray, count: int = 2) -> dict[str, list[int]]:
-    """Up to ``count`` best, median and worst valid queries by AP, each of another identity.
+    """Choose up to ``count`` best, median and worst valid queries by AP, no two of the same identity.
 
     Args:
-        ranking: of the queries.
-        pids: (Q,) the queries' identities.
-        count: queries of each kind; fewer where identities run out.
+        ranking: ranking of the queries.
+        pids: (Q,) identities of the queries.
+        count: number of queries of each kind; fewer when identities run out.
 
     Returns:
-        ``best``, ``median`` and ``worst``: indices of queries.
+        Query indices under the keys ``best``, ``median`` and ``worst``.
     """
     order = np.flatnonzero(ranking.valid)
     order = order[np.argsort(-ranking.ap[order], kind="stable")]
@@ -134,7 +134,7 @@ def choose(ranking: Ranking, pids: Sequence | np.ndarray, count: int = 2) -> dic
     central = order[np.argsort(np.abs(np.arange(len(order)) - middle), kind="stable")]
     chosen: dict[str, list[int]] = {"best": [], "median": [], "worst": []}
     taken = set()
-    # Turn by turn, so that a group of few identities shows some of each kind.
+    # Take turns, so that a group of few identities still shows every kind.
     for _ in range(count):
         for kind, candidates in (("best", order), ("worst", order[::-1]), ("median", central)):
             for i in candidates:

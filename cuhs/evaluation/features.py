@@ -1,4 +1,4 @@
-"""Features of one side, queries or gallery, with what ranking needs to know of each row."""
+"""Features of the queries or of the gallery, with the labels that ranking needs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from cuhs.errors import CuhsError
 Matrix = torch.Tensor | np.ndarray
 Labels = torch.Tensor | np.ndarray | Sequence[int] | Sequence[str]
 
-# The evaluation group that every row is in.
+# Name of the evaluation group that holds every row.
 ALL = "all"
 
 
@@ -21,12 +21,12 @@ class Features:
     """Rows of features with their labels.
 
     Attributes:
-        values: (N, D) real, of any precision; computed with in float32.
+        values: (N, D) real, of any precision; computations convert them to float32.
         pids: (N,) int or str, identities; a negative number marks a junk row.
         camids: (N,) int or str, cameras.
         names: N names, for error messages and captions.
-        groups: N lists of the evaluation groups that a row takes part in; every row is in ``all``.
-        junk: (N,) bool, further rows that ranking ignores.
+        groups: for each of the N rows, the evaluation groups that it is in; every row is also in ``all``.
+        junk: (N,) bool, marks further rows that ranking ignores.
 
     Raises:
         CuhsError: the lengths differ, or labels are neither integers nor strings.
@@ -62,7 +62,7 @@ class Features:
 
     @classmethod
     def without_values(cls, pids: Labels, camids: Labels) -> "Features":
-        """Labels alone, for distances that come from elsewhere: there are no dimensions."""
+        """Create labels without features (D = 0), for ranking by given distances."""
         return cls(np.empty((len(pids), 0), np.float32), pids, camids)
 
     def __len__(self) -> int:
@@ -70,28 +70,28 @@ class Features:
 
     @cached_property
     def is_junk(self) -> np.ndarray:
-        """(N,) bool, rows that ranking ignores: of a negative identity, or marked by :attr:`junk`."""
+        """(N,) bool: rows that ranking ignores, by a negative identity or by :attr:`junk`."""
         negative = self.pids < 0 if self.pids.dtype.kind in "iu" else np.zeros(len(self), bool)
         return negative if self.junk is None else negative | np.asarray(self.junk, bool)
 
     @property
     def named_groups(self) -> set[str]:
-        """All groups that a row names."""
+        """The evaluation groups that the rows name."""
         return {name for groups in self._groups for name in groups}
 
     def rows_of(self, group: str) -> np.ndarray:
-        """Indices of the rows that take part in ``group`` and are not junk."""
+        """Return the indices of the rows in ``group`` that are not junk."""
         if group == ALL:
             return np.flatnonzero(~self.is_junk)
         member = np.array([group in groups for groups in self._groups], bool)
         return np.flatnonzero(member & ~self.is_junk)
 
     def name(self, row: int) -> str:
-        """A row's name; its number where it has none."""
+        """Return a row's name, or ``row N`` if rows have no names."""
         return f"row {row}" if self.names is None else self.names[row]
 
     def take(self, rows: np.ndarray) -> "Features":
-        """The given rows, in the given order; without a copy where those are all rows as they stand."""
+        """Select rows, in the given order; taking all rows in their order makes no copy."""
         if np.array_equal(rows, np.arange(len(self))):
             return self
         return Features(

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: curves, and what is drawn over images; without matplotlib's global state."""
+"""Figures of an evaluation: curves, and overlays on images. Does not touch matplotlib's global state."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,16 +10,16 @@ from PIL import Image, ImageDraw
 from cuhs.evaluation.groups import Group
 from cuhs.evaluation.thresholds import PairDistances
 
-# Distinct to colour-blind eyes; repeated only beyond eight groups, then with another dash.
+# Colours that colour-blind readers can tell apart. Beyond eight groups they repeat with another dash pattern.
 _COLOURS = ("#0b6bcb", "#d1495b", "#2e8b57", "#9a5fb4", "#c77800", "#008c95", "#7a5c3e", "#5b6470")
 
 
 def cmc_curves(groups: Mapping[str, Group], max_rank: int = 20) -> Figure:
-    """One CMC curve for each group that has a valid query.
+    """Draw a CMC curve for each group that has a valid query.
 
     Args:
-        groups: what :func:`.groups.evaluate_groups` returned.
-        max_rank: last rank drawn.
+        groups: results of :func:`.groups.evaluate_groups`.
+        max_rank: last rank to draw.
     """
     figure = Figure(figsize=(5.4, 3.8), layout="constrained")
     axes = figure.add_subplot()
@@ -49,13 +49,13 @@ def cmc_curves(groups: Mapping[str, Group], max_rank: int = 20) -> Figure:
 
 
 def roc_curve(pairs: PairDistances) -> Figure:
-    """Share of same-person pairs accepted against share of different-person pairs accepted, over all thresholds."""
+    """Draw the ROC curve: same-person pairs accepted against different-person pairs accepted, in percent."""
     figure = Figure(figsize=(5.4, 3.8), layout="constrained")
     axes = figure.add_subplot()
     false, true = pairs.roc()
     axes.plot(100 * false, 100 * true, color=_COLOURS[0], linewidth=2.2, drawstyle="steps-post")
     axes.set_xscale("log")
-    # Left of one wrong pair there is nothing to see.
+    # The axis starts at one wrong pair: no rate between zero and that exists.
     axes.set_xlim(100 / max(int(pairs.impostor.sum()), 10), 100)
     axes.set(xlabel="different people accepted, %", ylabel="same people accepted, %", ylim=(0, 101))
     axes.grid(color="#d9dde2", linewidth=0.6)
@@ -64,11 +64,11 @@ def roc_curve(pairs: PairDistances) -> Figure:
 
 
 def overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:
-    """An image darkened where ``heat`` is low and warm where it is high.
+    """Return the image in grey, coloured brightly where ``heat`` is high.
 
     Args:
-        image: a picture.
-        heat: (h, w) non-negative; it is scaled to its own largest value and spread over the picture.
+        image: the picture.
+        heat: (h, w) non-negative; scaled by its maximum and resized to the picture.
     """
     heat = np.asarray(heat, np.float32)
     scaled = Image.fromarray(heat / max(float(heat.max()), 1e-12)).resize(image.size, Image.Resampling.BICUBIC)
@@ -80,7 +80,7 @@ def overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:
 
 
 def outline(image: Image.Image, box: Sequence[float]) -> Image.Image:
-    """An image with a box x1 y1 x2 y2, in [0, 1] of its sides, drawn on it."""
+    """Draw a box on a copy of the image; ``box`` is x1 y1 x2 y2 as shares of width and height."""
     drawn = image.convert("RGB")
     x1, y1, x2, y2 = (share * side for share, side in zip(box, image.size * 2, strict=True))
     width = max(1, round(min(image.size) / 40))

@@ -1,4 +1,4 @@
-"""The measures of every evaluation group, with intervals."""
+"""Measures of every evaluation group, with confidence intervals."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ Metrics = dict[str, float | int | None]
 
 @dataclass(frozen=True)
 class Group:
-    """One group's result.
+    """Result of one evaluation group.
 
     Attributes:
-        metrics: ``mAP``, ``mINP`` and ``rankK`` in percent, each with ``_low`` and ``_high``, the ends of
-            its 95% interval, all rounded to 3 decimals; ``queries`` and ``identities`` that they are means
-            over, ``queries_without_match``, and ``gallery`` rows. Measures are None without a query, and
-            intervals with fewer than two identities.
+        metrics: ``mAP``, ``mINP`` and ``rankK`` in percent; for each of them ``_low`` and ``_high``, the ends
+            of its 95% interval, all rounded to 3 decimals. Also ``queries`` and ``identities`` in the means,
+            ``queries_without_match``, and the number of ``gallery`` rows. Measures are None if no query is
+            valid; intervals are None for fewer than two identities.
         query_rows: (Qg,) rows of the query split, in the order of ``ranking``.
         gallery_rows: (Gg,) rows of the gallery split that ``ranking`` indexes.
-        ranking: what each of the group's queries found.
+        ranking: ranking of the group's queries.
     """
 
     metrics: Metrics
@@ -46,15 +46,15 @@ def evaluate_groups(
 
     Args:
         query: the queries.
-        gallery: the gallery; distractors take part in every group whose name is in their list.
-        ranks: the K of the CMC values reported.
+        gallery: the gallery; a distractor is in every group that its row names.
+        ranks: values of K for the CMC.
         chunk_mb: see :func:`.ranking.rank`.
         resamples: see :func:`.bootstrap.interval`.
         seed: see :func:`.bootstrap.interval`.
-        ranker: :func:`.ranking.rank`, or :func:`.reranking.rank_reranked`.
+        ranker: :func:`.ranking.rank` or :func:`.reranking.rank_reranked`.
 
     Returns:
-        ``all`` first, then every group that a row names, sorted.
+        The group ``all``, then every group that a row names, sorted by name.
 
     Raises:
         CuhsError: the features cannot be ranked (see :func:`.ranking.rank`).
@@ -71,7 +71,7 @@ def evaluate_groups(
 
 
 def measures(ranking: Ranking, pids: np.ndarray, ranks: Sequence[int], resamples: int, seed: int) -> Metrics:
-    """A ranking's measures with their intervals, as :class:`Group` has them but for the gallery's size."""
+    """Return a ranking's measures with intervals, as in :class:`Group` but without the size of the gallery."""
     valid = ranking.valid
     per_query = [ranking.ap, ranking.inp, *(ranking.first_hit <= k for k in ranks)]
     values = 100.0 * np.stack([column[valid] for column in per_query], axis=1)

@@ -1,9 +1,10 @@
-"""Who counts against whom: labels under the single-query, cross-camera protocol.
+"""Which gallery rows count for which query: the single-query, cross-camera protocol.
 
 * A query's true matches are the gallery rows of its identity from other cameras.
-* Gallery rows with the query's identity *and* camera are ignored, and so are junk rows
+* A query ignores gallery rows that share both its identity *and* its camera, and all junk rows
   (:attr:`.features.Features.is_junk`).
-* A junk query has no true match. Distractors are identities that no query has; they need no mark.
+* A junk query has no true match.
+* Distractors are gallery identities without a query; they need no mark.
 """
 
 from typing import NamedTuple
@@ -15,12 +16,12 @@ from cuhs.evaluation.features import Features
 
 
 class Own(NamedTuple):
-    """The gallery rows of some queries' own identities, as P pairs in the queries' order.
+    """P pairs of a query and a gallery row of the same identity, in the order of the queries.
 
     Attributes:
-        rows: (P,) int64, the query, counted from the first one asked for.
-        columns: (P,) int64, the gallery row; ascending for each query.
-        true: (P,) bool, whether it is a true match; otherwise it is of the query's own camera.
+        rows: (P,) int64, index of the query, counted from the first requested one.
+        columns: (P,) int64, gallery row; ascending for each query.
+        true: (P,) bool, whether the row is a true match; otherwise it is from the query's own camera.
     """
 
     rows: np.ndarray
@@ -29,20 +30,20 @@ class Own(NamedTuple):
 
 
 class MatchRules:
-    """Which gallery rows are true matches of each query, and which it ignores.
+    """True matches and ignored gallery rows of each query.
 
     Args:
-        query: Q rows, of which only the labels are read.
+        query: Q rows; only the labels are read.
         gallery: G rows, with labels of the same kind as the query's.
 
     Attributes:
-        queries: Q.
-        gallery: G.
+        queries: Q, the number of queries.
+        gallery: G, the number of gallery rows.
         junk: (J,) int64, gallery rows that every query ignores.
-        junk_queries: (U,) int64.
+        junk_queries: (U,) int64, indices of the junk queries.
 
     Raises:
-        CuhsError: one side's labels are integers and the other's strings.
+        CuhsError: one side's labels are integers and the other's are strings.
     """
 
     def __init__(self, query: Features, gallery: Features) -> None:
@@ -50,7 +51,7 @@ class MatchRules:
         self.junk, self.junk_queries = np.flatnonzero(gallery.is_junk), np.flatnonzero(query.is_junk)
         pids, gallery_pids = _encode(query.pids, gallery.pids, "pids")
         self._camids, self._gallery_camids = _encode(query.camids, gallery.camids, "camids")
-        # The usable rows by identity: each query's own are then one stretch of `_by_pid`.
+        # Sort the usable rows by identity: each query's own rows are then one stretch of `_by_pid`.
         usable = np.flatnonzero(~gallery.is_junk)
         self._by_pid = usable[np.argsort(gallery_pids[usable], kind="stable")]
         in_order = gallery_pids[self._by_pid]
@@ -59,7 +60,7 @@ class MatchRules:
         self._counts[self.junk_queries] = 0
 
     def own(self, start: int, stop: int) -> Own:
-        """Gallery rows of the identities of the queries from ``start`` to ``stop``, junk rows left out."""
+        """Return the pairs of the queries from ``start`` to ``stop``; junk rows are left out."""
         counts = self._counts[start:stop]
         ends = np.cumsum(counts)
         rows = np.repeat(np.arange(len(counts)), counts)
@@ -69,7 +70,7 @@ class MatchRules:
 
 
 def _encode(query: np.ndarray, gallery: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """The labels of each side as integers that both share."""
+    """Encode both sides' labels as shared integer codes."""
     filled = [labels for labels in (query, gallery) if len(labels)]
     if len({labels.dtype.kind in "iu" for labels in filled}) > 1:
         raise CuhsError(f"{what}: integers on one side and strings on the other never match; use one kind")

@@ -1,4 +1,4 @@
-"""The ranking as a metric that is fed batch by batch, across processes where there are several."""
+"""Ranking as a metric object, fed batch by batch; merges the batches of all distributed processes."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ from cuhs.evaluation.ranking import rank
 
 
 class ReIDMetric:
-    """mAP, mINP and CMC of everything given to :meth:`update` since the last :meth:`reset`.
+    """mAP, mINP and CMC of all batches since the last :meth:`reset`.
 
-    In a ``torch.distributed`` job every process feeds its own part and :meth:`compute` ranks the whole
-    on each of them. Feed each image once: a sampler that repeats images to even out the parts adds them
+    In a ``torch.distributed`` job every process feeds its own part, and :meth:`compute` ranks the whole
+    on each process. Feed each image once: a sampler that repeats images to even out the parts adds them
     to the gallery a second time.
 
     Example:
@@ -33,7 +33,7 @@ class ReIDMetric:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Forget all batches."""
         self._batches: list[tuple[Features, np.ndarray]] = []
         self._device = torch.device("cpu")
 
@@ -46,7 +46,7 @@ class ReIDMetric:
             features: (N, D) float.
             pids: (N,) int or str; a negative number marks a junk row.
             camids: (N,) int or str.
-            is_query: (N,) bool, or one for the whole batch; the other rows are the gallery.
+            is_query: (N,) bool, or one bool for the whole batch; rows that are no query are the gallery.
 
         Raises:
             CuhsError: the lengths differ, or labels are neither integers nor strings.
@@ -61,7 +61,7 @@ class ReIDMetric:
         self._batches.append((batch, mask))
 
     def compute(self) -> dict[str, float]:
-        """``mAP``, ``mINP`` and ``rankK`` in percent; NaN when no query has a true match.
+        """Return ``mAP``, ``mINP`` and ``rankK`` in percent; NaN if no query has a true match.
 
         Raises:
             CuhsError: nothing was fed, or the features cannot be ranked (see :func:`.ranking.rank`).

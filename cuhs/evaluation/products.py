@@ -1,7 +1,7 @@
-"""Features to distances by matrix products in float32, a chunk of queries at a time.
+"""Distances between queries and gallery by float32 matrix products, a chunk of queries at a time.
 
-Rows nearer to one another than float32's rounding may change places when another chunk size or device
-sums in another order.
+If distances differ by less than float32's rounding, their order can depend on the chunk size and the
+device, because these change the order of summation.
 """
 
 import warnings
@@ -17,19 +17,19 @@ from cuhs.evaluation.features import Features, Matrix
 # Squared norms below this keep every score |g|² - 2 q·g finite in float32.
 _LARGEST_SQUARED_NORM = 1e37
 
-# Features that are not float32 are converted so many numbers at a time.
+# Features of another type are converted to float32 in pieces of at most this many numbers.
 _CONVERTED = 2**23
 
 
 @dataclass(frozen=True)
 class Products:
-    """Checked features of queries and gallery, and the product of the two.
+    """Checked features of queries and gallery, ready to be multiplied.
 
     Attributes:
         query: (Q, D) real, of any precision, on the gallery's device.
-        gallery: (G, D).
-        query_squares: (Q,) float32, squared norms of the rows.
-        gallery_squares: (G,) float32.
+        gallery: (G, D) real.
+        query_squares: (Q,) float32, squared norms of the query rows.
+        gallery_squares: (G,) float32, squared norms of the gallery rows.
     """
 
     query: torch.Tensor
@@ -39,7 +39,7 @@ class Products:
 
     @classmethod
     def of(cls, query: Features, gallery: Features) -> "Products":
-        """The products of queries and gallery, computed on the device of the gallery's features.
+        """Check the features and move the queries to the device of the gallery's features.
 
         Raises:
             CuhsError: shapes do not fit, or a row holds NaN, infinity or values too large for float32.
@@ -55,21 +55,21 @@ class Products:
         return cls(left, right, left_squares, _squared_norms(right, "gallery features", gallery.names))
 
     def of_all(self) -> "Products":
-        """The products of all rows, the queries before the gallery, with one another."""
+        """Return products of all rows (queries, then gallery) with all rows."""
         rows = torch.cat([self.query, self.gallery])
         squares = _squared_norms(rows, "features")
         return Products(rows, rows, squares, squares)
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Q and G."""
+        """Q and G, the numbers of queries and gallery rows."""
         return len(self.query), len(self.gallery)
 
     def chunks(self, chunk_mb: float) -> Iterator[tuple[int, torch.Tensor]]:
-        """The first query and the (B, G) float32 scores of each chunk of consecutive queries.
+        """Yield the first query's index and the (B, G) float32 scores of each chunk of queries.
 
-        The score |g|² - 2 q·g orders the gallery as the distance does: the query's norm shifts all alike.
-        The caller may overwrite the scores; the next chunk does.
+        The score |g|² - 2 q·g orders the gallery as the distance does: the missing |q|² is the same for
+        every gallery row. The caller may overwrite the scores; the next chunk reuses their memory.
 
         Args:
             chunk_mb: size of a chunk in MiB (at least one query's row: 4 G bytes).
@@ -87,17 +87,17 @@ class Products:
 
 
 def as_tensor(features: Matrix, what: str) -> torch.Tensor:
-    """A matrix as a tensor that shares its memory; ``what`` it is, for the error message.
+    """Turn a matrix into a tensor that shares its memory; ``what`` names it in error messages.
 
     Raises:
-        CuhsError: it is not a matrix of real numbers.
+        CuhsError: the input is not a matrix of real numbers.
     """
     if isinstance(features, np.ndarray):
         if features.dtype.kind not in "fiu":
             raise CuhsError(f"{what}: must be real numbers, got {features.dtype}")
         features = np.ascontiguousarray(features, features.dtype.newbyteorder("="))
         with warnings.catch_warnings():
-            # A file mapped for reading is fine: nothing here writes into features.
+            # A read-only memory map is fine: nothing here writes into features.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             features = torch.from_numpy(features)
     tensor = features.detach()
@@ -107,13 +107,13 @@ def as_tensor(features: Matrix, what: str) -> torch.Tensor:
 
 
 def _squared_norms(features: torch.Tensor, what: str, names: Sequence[str] | None = None) -> torch.Tensor:
-    """(N,) float32 squared norms of the rows.
+    """Return the (N,) float32 squared norms of the rows.
 
     Raises:
-        CuhsError: a row, told by its number and its name, holds NaN, infinity or values too large.
+        CuhsError: a row holds NaN, infinity or values too large; the message gives its number and name.
     """
     squares = torch.cat([part.float().square().sum(1) for part in features.split(1024)])
-    # One comparison finds NaN, infinity and what would overflow.
+    # This one comparison catches NaN, infinity and values that would overflow.
     bad = (~(squares < _LARGEST_SQUARED_NORM)).nonzero().flatten().tolist()
     if bad:
         name = f" ({names[bad[0]]})" if names is not None else ""
@@ -126,7 +126,7 @@ def _squared_norms(features: torch.Tensor, what: str, names: Sequence[str] | Non
 
 
 def _stretches(features: torch.Tensor) -> Iterator[slice]:
-    """All rows at once where they are float32; otherwise no more than is worth converting at a time."""
+    """Yield all rows at once if they are float32, otherwise stretches small enough to convert."""
     rows, dimensions = features.shape
     size = rows if features.dtype == torch.float32 else _CONVERTED // max(dimensions, 1)
     for start in range(0, rows, max(size, 1)):

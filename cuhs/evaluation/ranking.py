@@ -1,8 +1,8 @@
-"""Exact CMC, mAP and mINP under the single-query, cross-camera rules.
+"""Exact CMC, mAP and mINP under the single-query, cross-camera protocol.
 
-* Who counts against whom is said in :mod:`.match_rules`.
-* Ties are settled against the model: a true match comes after every other row of equal distance.
-* Distances are Euclidean, in float32, as a matrix product computes them (see :mod:`.products`).
+* :mod:`.match_rules` defines true matches and ignored rows.
+* Ties count against the model: a true match comes after every other row of equal distance.
+* Distances are Euclidean, from float32 matrix products (see :mod:`.products`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,15 +20,15 @@ from cuhs.evaluation.products import Products, as_tensor
 
 @dataclass(frozen=True)
 class Ranking:
-    """What every query found; all measures are shares in [0, 1].
+    """Result of every query; all measures are shares in [0, 1].
 
     Attributes:
-        ap: (Q,) float64, step average precision: mean precision at each true match; NaN where not valid.
-        inp: (Q,) float64, inverse negative penalty: matches / rank of the last match; NaN where not valid.
-        first_hit: (Q,) int64, 1-based rank of the nearest true match, 0 when there is none.
-        first_match: (Q,) int64, gallery row of the nearest true match, -1 when there is none.
+        ap: (Q,) float64, step average precision: mean precision at each true match; NaN if not valid.
+        inp: (Q,) float64, inverse negative penalty: matches / rank of the last match; NaN if not valid.
+        first_hit: (Q,) int64, rank of the nearest true match, from 1; 0 if there is none.
+        first_match: (Q,) int64, gallery row of the nearest true match; -1 if there is none.
         matches: (Q,) int64, number of true matches.
-        valid: (Q,) bool, whether the query has a true match and counts in the means.
+        valid: (Q,) bool, whether the query has a true match and so counts in the means.
     """
 
     ap: np.ndarray
@@ -40,12 +40,12 @@ class Ranking:
 
     @classmethod
     def of(cls, queries: int, matches: Matches, before: np.ndarray) -> "Ranking":
-        """What ``queries`` queries found, from how many other gallery rows come before each match.
+        """Compute the ranking from how many other gallery rows come before each true match.
 
         Args:
-            queries: Q.
-            matches: all their true matches, P.
-            before: (P,) int64.
+            queries: Q, the number of queries.
+            matches: P true matches, of all queries.
+            before: (P,) int64, number of other gallery rows before each match.
         """
         bounds = matches.bounds(queries)
         starts, counts = bounds[:-1], np.diff(bounds)
@@ -62,37 +62,37 @@ class Ranking:
 
     @classmethod
     def joined(cls, parts: Sequence["Ranking"]) -> "Ranking":
-        """The rankings of consecutive queries as one."""
+        """Join the rankings of consecutive queries."""
         columns = [[getattr(part, field.name) for part in parts] for field in fields(cls)]
         return cls(*(np.concatenate(column) for column in columns))
 
     def take(self, rows: np.ndarray) -> "Ranking":
-        """The given queries, by index or by mask, against the same gallery."""
+        """Select queries by index or by mask; the gallery stays the same."""
         return Ranking(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     @property
     def without_match(self) -> np.ndarray:
-        """(U,) int64, indices of the queries left out of the means: no true match, or junk themselves."""
+        """(U,) int64, indices of queries that are in no mean: without a true match, or junk themselves."""
         return np.flatnonzero(~self.valid)
 
     def map(self) -> float:
-        """Mean average precision over the valid queries; NaN when there is none."""
+        """Return the mean average precision over the valid queries; NaN if there is none."""
         return _mean(self.ap[self.valid])
 
     def minp(self) -> float:
-        """Mean inverse negative penalty over the valid queries; NaN when there is none."""
+        """Return the mean inverse negative penalty over the valid queries; NaN if there is none."""
         return _mean(self.inp[self.valid])
 
     def rank_at(self, k: int) -> float:
-        """Share of valid queries with a true match among the first ``k``; NaN when there is none."""
+        """Return the share of valid queries with a true match in the first ``k``; NaN if no query is valid."""
         return _mean(self.first_hit[self.valid] <= k)
 
     def cmc(self, max_rank: int) -> np.ndarray:
-        """(max_rank,) float64, :meth:`rank_at` for 1 to ``max_rank``."""
+        """Return (max_rank,) float64, :meth:`rank_at` for 1 to ``max_rank``."""
         return np.array([self.rank_at(k) for k in range(1, max_rank + 1)])
 
     def percentages(self, ranks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
-        """``mAP``, ``mINP`` and ``rankK`` for each K of ``ranks``, in percent; NaN without valid queries."""
+        """Return ``mAP``, ``mINP`` and ``rankK`` for each K of ``ranks``, in percent; NaN without valid queries."""
         shares = {"mAP": self.map(), "mINP": self.minp()} | {f"rank{k}": self.rank_at(k) for k in ranks}
         return {name: 100.0 * share for name, share in shares.items()}
 
@@ -104,14 +104,14 @@ def rank(query: Features, gallery: Features, *, chunk_mb: float = 128) -> Rankin
     Args:
         query: (Q, D) features.
         gallery: (G, D) features, with labels of the same kind as the query's.
-        chunk_mb: size in MiB of the one buffer of distances (at least one query's row: 4 G bytes).
+        chunk_mb: size in MiB of the only buffer of distances (at least one query's row: 4 G bytes).
 
     Raises:
         CuhsError: shapes or labels do not fit, or a row holds NaN, infinity or values too large for float32.
 
     Example:
-        Both queries see their own camera's image first, which does not count. The second one's true
-        match is then beaten by identity 1.
+        Each query's nearest image is from its own camera, so it is ignored. The second query's true match
+        then comes after two images of identity 1, one of them at the same distance.
 
         >>> import numpy as np
         >>> query = Features(np.array([[0.0, 0.0], [5.0, 0.0]]), pids=[1, 2], camids=[0, 0])
@@ -128,13 +128,13 @@ def rank(query: Features, gallery: Features, *, chunk_mb: float = 128) -> Rankin
 
 @torch.no_grad()
 def rank_distances(distances: Iterable[Matrix], query: Features, gallery: Features) -> Ranking:
-    """Rank by distances that come from elsewhere, under the rules of :func:`rank`.
+    """Rank by given distances, under the rules of :func:`rank`.
 
     Args:
-        distances: blocks of consecutive queries, (B, G) real each; the distances may be of any kind where
-            less is nearer. Blocks of float32 are overwritten.
-        query: Q rows, of which only the labels are read (:meth:`.Features.without_values`).
-        gallery: G rows, likewise.
+        distances: blocks for consecutive queries, (B, G) real each, of any kind where less is nearer.
+            Blocks of float32 are overwritten.
+        query: Q rows; only the labels are read (see :meth:`.Features.without_values`).
+        gallery: G rows; only the labels are read.
 
     Raises:
         CuhsError: shapes or labels do not fit, or a distance is NaN or infinite.
@@ -152,14 +152,14 @@ def rank_distances(distances: Iterable[Matrix], query: Features, gallery: Featur
 
 @torch.no_grad()
 def top_k(query: Features, gallery: Features, k: int, *, chunk_mb: float = 128) -> tuple[np.ndarray, np.ndarray]:
-    """The first ``k`` gallery rows for every query, under the rules of :func:`rank`.
+    """Return the first ``k`` gallery rows for every query, under the rules of :func:`rank`.
 
-    Rows of equal distance come non-matches first, then in the gallery's order. A junk query has no match:
-    the whole gallery but its junk is listed.
+    Rows of equal distance are listed non-matches first, then in the gallery's order. A junk query has no
+    match; its list is drawn from the whole gallery except junk rows.
 
     Returns:
-        indices: (Q, k) int64 gallery rows, -1 where the gallery has no further row to give.
-        distances: (Q, k) float32 Euclidean distances, infinite there.
+        indices: (Q, k) int64 gallery rows; -1 where the gallery has no further row.
+        distances: (Q, k) float32 Euclidean distances; infinite where the gallery has no further row.
 
     Raises:
         CuhsError: as :func:`rank`, or ``k`` is less than 1.
@@ -196,12 +196,12 @@ def top_k(query: Features, gallery: Features, k: int, *, chunk_mb: float = 128) 
 
 
 def _rank(chunks: Iterable[tuple[int, torch.Tensor]], rules: MatchRules) -> Ranking:
-    """Rank by chunks of scores as :meth:`.products.Products.chunks` gives them."""
+    """Rank by chunks of scores, as :meth:`.products.Products.chunks` yields them."""
     parts = [Ranking.of(0, Matches.joined([]), np.zeros(0, np.int64))]
     for start, scores in chunks:
         own = rules.own(start, start + len(scores))
-        # The scores of the true matches are read from the very product that is counted. Computed apart,
-        # they could differ in the last bit from their neighbours' and lose or win ties wrongly.
+        # Read the true matches' scores from the same product that is counted. Scores computed separately
+        # could differ in the last bit, and win or lose ties wrongly.
         matches = read_matches(scores, own)
         hide(scores, own, rules.junk)
         parts.append(Ranking.of(len(scores), matches, count_before(scores, matches)))
@@ -209,10 +209,10 @@ def _rank(chunks: Iterable[tuple[int, torch.Tensor]], rules: MatchRules) -> Rank
 
 
 def _checked(distances: Iterable[Matrix], rules: MatchRules) -> Iterator[tuple[int, torch.Tensor]]:
-    """Blocks of distances with the first query of each, refused where they do not fit the labels."""
+    """Yield each block of distances with its first query's index; refuse blocks that do not fit the labels."""
     start = 0
     for block in distances:
-        # They are written into, which a file mapped for reading does not bear.
+        # Ranking writes into the blocks, so copy an array that is read-only, such as a memory map.
         block = block if isinstance(block, torch.Tensor) else np.require(block, requirements="W")
         scores = as_tensor(block, "distances").float()
         stop = start + len(scores)

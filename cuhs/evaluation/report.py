@@ -1,4 +1,4 @@
-"""The evaluation as one HTML file that needs nothing beside it."""
+"""The evaluation report: one HTML file that needs no other file."""
 
 import base64
 import io
@@ -17,7 +17,7 @@ from cuhs.evaluation.thresholds import OperatingPoint
 
 Picture = Figure | Image.Image
 
-# A list longer than this is told by its length: file names by the hundred belong into other files.
+# A longer list is shown as its length: hundreds of file names do not belong in a report.
 _LONGEST_LIST = 12
 
 
@@ -42,17 +42,17 @@ def write(
 
     Args:
         path: the HTML file.
-        title: names the model and what it was evaluated on.
-        groups: each group's measures as :class:`.groups.Group` has them; the first is the headline.
-        dataset: what was evaluated; nested mappings are shown with dotted keys.
-        parameters: what it was trained and evaluated with.
-        provenance: where it comes from: commit, data version, MLflow run and the like.
+        title: names the model and the dataset it was evaluated on.
+        groups: measures of each group (``metrics`` of :class:`.groups.Group`); the first is the headline.
+        dataset: description of the evaluated dataset; nested mappings are shown with dotted keys.
+        parameters: parameters of training and evaluation.
+        provenance: where the model comes from: commit, data version, MLflow run and the like.
         cmc: CMC curves.
         roc: ROC curve of same-person against different-person pairs.
-        thresholds: false match rates asked for, and the distance that gives each.
-        slices: {what by: {slice: its measures}}.
-        comparisons: {other model: (group, queries, difference) of each group}, this model minus the other.
-        examples: queries to look at, by group.
+        thresholds: requested false match rates, and the operating point of each.
+        slices: {label kind: {label: measures}}.
+        comparisons: {other model: (group, number of queries, this model minus the other) for each group}.
+        examples: example queries of each group.
         training_curves: losses and measures over the epochs.
         contact_sheet: samples of the dataset.
     """
@@ -91,7 +91,7 @@ def write(
 
 
 def _data_uri(picture: Picture) -> str:
-    """The picture as a WebP ``data:`` address; the same picture gives the same text."""
+    """Encode a picture as a WebP ``data:`` URI; the same picture gives the same text."""
     buffer = io.BytesIO()
     if isinstance(picture, Figure):
         picture.savefig(buffer, format="webp", dpi=130, pil_kwargs={"quality": 88})
@@ -101,7 +101,7 @@ def _data_uri(picture: Picture) -> str:
 
 
 def _thumbnail(picture: Image.Image) -> str:
-    """As :func:`_data_uri`, no larger than it is shown on a screen of two dots a pixel."""
+    """Encode as :func:`_data_uri`, at twice the displayed size for high-density screens at most."""
     small = picture.copy()
     small.thumbnail((150, 350))
     return _data_uri(small)
@@ -112,7 +112,7 @@ def _measure_name(key: str) -> str:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested mappings as dotted keys and readable text."""
+    """Flatten nested mappings to dotted keys and readable text."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")

@@ -1,9 +1,9 @@
 """k-reciprocal re-ranking (Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding",
-CVPR 2017), sparse: the encodings have some hundred entries a row, and only those are held.
+CVPR 2017). The encodings are sparse: a row holds a few hundred entries, and only those are stored.
 
-A query and a gallery image that are among each other's nearest neighbours, and share neighbours, come nearer
-to one another. All images take part as neighbours: the queries too, junk rows, and images of the query's own
-camera; leave out beforehand what shall not.
+A query and a gallery image move closer if each is among the other's nearest neighbours and they share
+neighbours. All images take part as neighbours: queries, junk rows and images of the query's own camera.
+Remove images beforehand that should not take part.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from cuhs.evaluation.features import Features
 from cuhs.evaluation.products import Products
 from cuhs.evaluation.ranking import Ranking, rank_distances
 
-# Pairs whose distance is computed apart are taken so many numbers at a time.
+# Distances of separate pairs are computed in pieces of at most this many numbers.
 _GATHERED = 2**18
 
 
@@ -31,21 +31,21 @@ def rerank(
     lambda_value: float = 0.3,
     chunk_mb: float = 128,
 ) -> Iterator[torch.Tensor]:
-    """Re-ranked distances, some queries at a time, as :func:`.ranking.rank_distances` takes them.
+    """Yield re-ranked distances in blocks of queries, the input of :func:`.ranking.rank_distances`.
 
-    The final distance is (1 - λ) · Jaccard distance + λ · squared Euclidean distance, the latter divided by
-    the query's largest to any image (Eq. 12 of the paper, as its code scales it).
+    The final distance is (1 - λ) · Jaccard distance + λ · squared Euclidean distance (Eq. 12 of the paper).
+    As in the paper's code, the latter is divided by the query's largest distance to any image.
 
     Args:
         query: (Q, D) features.
         gallery: (G, D) features.
         k1: size of the neighbourhoods.
-        k2: neighbours whose encodings are averaged (local query expansion).
-        lambda_value: weight of the original distance, λ.
-        chunk_mb: size in MiB of the one buffer of distances (at least one row: 4 (Q + G) bytes).
+        k2: number of neighbours whose encodings are averaged (local query expansion).
+        lambda_value: weight λ of the original distance.
+        chunk_mb: size in MiB of the only buffer of distances (at least one row: 4 (Q + G) bytes).
 
     Yields:
-        (B, G) float32 for consecutive queries.
+        (B, G) float32 distances of consecutive queries.
 
     Raises:
         CuhsError: a parameter is out of range, or the features cannot be compared (see :func:`.ranking.rank`).
@@ -78,14 +78,14 @@ def rank_reranked(
     lambda_value: float = 0.3,
     chunk_mb: float = 128,
 ) -> Ranking:
-    """As :func:`.ranking.rank`, by the distances of :func:`rerank`, whose parameters these are.
+    """Rank as :func:`.ranking.rank` does, by the distances of :func:`rerank`, which takes these parameters.
 
     Raises:
-        CuhsError: as both.
+        CuhsError: as :func:`.ranking.rank` and :func:`rerank`.
 
     Example:
-        The first query's match, at 1.9, lies farther than a stranger at -1.8. But the strangers are among
-        themselves, while the match and the query are each other's neighbours.
+        The first query's match, at 1.9, is farther away than a stranger at -1.8. But the strangers are one
+        another's neighbours, while the match and the query are each other's.
 
         >>> from cuhs.evaluation.ranking import rank
         >>> query = Features(np.array([[0.0], [2.4]]), pids=[1, 1], camids=[0, 0])
@@ -100,24 +100,24 @@ def rank_reranked(
 
 
 def _neighbours(products: Products, count: int, chunk_mb: float) -> tuple[np.ndarray, torch.Tensor]:
-    """Of each image among all N: the (N, count) nearest, itself first, and the largest squared distance."""
+    """Find, for each of N images, the (N, count) nearest, itself first, and its largest squared distance."""
     images, _ = products.counts
     nearest = np.empty((images, min(count, images)), np.int64)
     farthest = torch.empty(images, device=products.gallery.device)
     for start, scores in products.chunks(chunk_mb):
         rows = slice(start, start + len(scores))
         farthest[rows] = scores.amax(1) + products.query_squares[rows]
-        # Rounding and duplicates would otherwise put others before the image itself.
+        # Force each image to be its own nearest: rounding and duplicates could put another one first.
         scores.diagonal(start).fill_(-torch.inf)
         nearest[rows] = scores.topk(nearest.shape[1], dim=1, largest=False).indices.cpu().numpy()
     return nearest, farthest.clamp_(min=torch.finfo(torch.float32).tiny)
 
 
 def _encodings(products: Products, nearest: np.ndarray, farthest: torch.Tensor, k1: int, k2: int) -> sparse.csr_array:
-    """(N, N) float32, the paper's V: how much each image belongs to the expanded neighbourhood of another."""
+    """Return the (N, N) float32 encodings, the paper's V: membership in each image's expanded neighbourhood."""
     reciprocal = _reciprocal(nearest)
     halves = _reciprocal(nearest[:, : int(np.around(k1 / 2)) + 1])
-    # A neighbour whose own smaller neighbourhood lies by more than two thirds in this one brings it along.
+    # A neighbour adds its own smaller neighbourhood if more than two thirds of that lies in this one.
     common = (reciprocal @ halves.T).multiply(reciprocal).tocoo()
     joins = common.data > 2 / 3 * np.diff(halves.indptr)[common.col]
     joining = sparse.csr_array((common.data[joins], (common.row[joins], common.col[joins])), common.shape)
@@ -134,20 +134,20 @@ def _encodings(products: Products, nearest: np.ndarray, farthest: torch.Tensor, 
 
 
 def _reciprocal(nearest: np.ndarray) -> sparse.csr_array:
-    """(N, N), 1 where two images are on each other's list."""
+    """Return (N, N), 1 where two images are on each other's list."""
     forward = _lists(nearest, 1)
     return forward.multiply(forward.T).tocsr()
 
 
 def _lists(nearest: np.ndarray, value: np.float32 | int) -> sparse.csr_array:
-    """(N, N) with a value where a column is on its row's list."""
+    """Return (N, N), ``value`` where a column is on its row's list."""
     images, count = nearest.shape
     starts = np.arange(images + 1) * count
     return sparse.csr_array((np.full(nearest.size, value), nearest.ravel(), starts), (images, images))
 
 
 def _pair_distances(features: torch.Tensor, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """(P,) squared Euclidean distances of P pairs of rows."""
+    """Return the (P,) squared Euclidean distances of P pairs of rows."""
     size = max(1, _GATHERED // max(1, features.shape[1]))
     parts = [np.zeros(0, np.float32)]
     for start in range(0, len(rows), size):
@@ -157,16 +157,16 @@ def _pair_distances(features: torch.Tensor, rows: np.ndarray, columns: np.ndarra
 
 
 class _Overlaps:
-    """How far the encodings of queries and gallery overlap."""
+    """Overlap of the encodings of queries and gallery."""
 
     def __init__(self, query: sparse.csr_array, gallery: sparse.csr_array) -> None:
         self.query = query
-        # By column: who in the gallery has a given image in its encoding.
+        # Stored by column, to find the gallery images whose encodings hold a given image.
         self.gallery = gallery.tocsc()
         self.counts = np.diff(self.gallery.indptr)
 
     def similarities(self, i: int) -> np.ndarray:
-        """(G,) float32, 1 - Jaccard distance (Eq. 10) of query ``i`` and each gallery image."""
+        """Return (G,) float32, 1 - Jaccard distance (Eq. 10) of query ``i`` and each gallery image."""
         entries = slice(self.query.indptr[i], self.query.indptr[i + 1])
         images, weights = self.query.indices[entries], self.query.data[entries]
         starts, counts = self.gallery.indptr[images], self.counts[images]
@@ -174,5 +174,5 @@ class _Overlaps:
         places = np.arange(counts.sum()) + np.repeat(starts - (ends - counts), counts)
         smaller = np.minimum(self.gallery.data[places], np.repeat(weights, counts))
         shared = np.bincount(self.gallery.indices[places], smaller, minlength=self.gallery.shape[0])
-        # Both encodings sum to 1, so that the larger ones of each pair sum to 2 - shared.
+        # Both encodings sum to 1, so the element-wise maxima sum to 2 - shared.
         return (shared / (2 - shared)).astype(np.float32)

@@ -1,13 +1,12 @@
-"""Ranking a gallery that no machine holds: what is counted in its shards adds up to the whole.
+"""Ranking of a gallery that fits on no single machine: the counts of its shards add up to the whole.
 
-1. :func:`find_matches` reads the scores of each query's true matches in one shard. All shards' matches,
-   joined, say where the ranks are to be counted.
+1. :func:`find_matches` reads the scores of the true matches in one shard. Join the matches of all shards.
 2. :func:`count_rows` counts, in one shard, the rows before each of those matches. The sums over all shards
    make the ranking (:meth:`.ranking.Ranking.of`).
 
-Both compute the same product in the same chunks, so that a score is read from the very bits that are counted.
-Between shards, rows nearer to one another than float32's rounding may change places where their products are
-of different shapes, as they may in :mod:`.ranking` with another chunk size; otherwise the result is the same.
+Both steps compute the same product in the same chunks, so the counted scores equal the read scores bit for
+bit. The result is that of :mod:`.ranking`, except that rows of different shards can swap places if their
+distances differ by less than float32's rounding, as they can in :mod:`.ranking` with another chunk size.
 
 Example:
     >>> from cuhs.evaluation.ranking import Ranking
@@ -32,13 +31,13 @@ from cuhs.evaluation.products import Products
 
 @torch.no_grad()
 def find_matches(query: Features, gallery: Features, rows: np.ndarray, *, chunk_mb: float = 128) -> Matches:
-    """Every query's true matches in one shard of the gallery, by their rows in the whole.
+    """Find every query's true matches in one shard; their columns are rows of the whole gallery.
 
     Args:
         query: all queries.
-        gallery: G rows, one shard.
-        rows: (G,) int64, their numbers in the whole gallery.
-        chunk_mb: as of :func:`.ranking.rank`; the same for both passes.
+        gallery: one shard, of G rows.
+        rows: (G,) int64, the shard's rows in the whole gallery.
+        chunk_mb: as for :func:`.ranking.rank`; give both steps the same.
 
     Raises:
         CuhsError: as :func:`.ranking.rank`.
@@ -55,16 +54,16 @@ def find_matches(query: Features, gallery: Features, rows: np.ndarray, *, chunk_
 
 @torch.no_grad()
 def count_rows(query: Features, gallery: Features, matches: Matches, *, chunk_mb: float = 128) -> np.ndarray:
-    """How many rows of one shard come before each match; rows of equal score do.
+    """Count the rows of one shard before each match; rows of equal score count as before it.
 
     Args:
         query: all queries.
         gallery: one shard.
-        matches: those of all shards.
-        chunk_mb: as of :func:`.ranking.rank`; the same for both passes.
+        matches: P matches, of all shards.
+        chunk_mb: as for :func:`.ranking.rank`; give both steps the same.
 
     Returns:
-        (P,) int64. Rows of the query's own identity and junk rows are not among them.
+        (P,) int64 counts, without rows of the query's own identity and junk rows.
 
     Raises:
         CuhsError: as :func:`.ranking.rank`.

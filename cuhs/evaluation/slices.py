@@ -1,6 +1,6 @@
-"""The measures in parts: by camera pair, source, occlusion, with or without a box, whatever rows can be told by.
+"""Measures of slices of the data: by camera pair, source, occlusion, box, or any other label of rows.
 
-Tables have the form of the groups' (:class:`.groups.Group`): what is shown or written for those takes them too.
+The tables have the form of :attr:`.groups.Group.metrics`, so code that shows or writes those takes them too.
 """
 
 from collections.abc import Sequence
@@ -22,19 +22,18 @@ def by_query(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> dict[str, Metrics]:
-    """Measures of the queries of each label, against the gallery that they were ranked against: nothing is
-    computed again.
+    """Measure the queries of each label separately, from their existing ranking.
 
     Args:
-        ranking: of Q queries.
-        pids: (Q,) int or str, their identities.
-        labels: (Q,) of any kind, such as sources, or whether a query is occluded.
-        ranks: the K of the CMC values reported.
+        ranking: ranking of Q queries.
+        pids: (Q,) int or str, identities of the queries.
+        labels: (Q,) of any kind, such as the source, or whether a query is occluded.
+        ranks: values of K for the CMC.
         resamples: see :func:`.bootstrap.interval`.
         seed: see :func:`.bootstrap.interval`.
 
     Returns:
-        By label as text, sorted; measures are None where no query of that label has a match.
+        Measures by label (as text), sorted; None where no query of that label has a true match.
 
     Raises:
         CuhsError: the lengths differ.
@@ -66,22 +65,22 @@ def by_pair(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> dict[str, Metrics]:
-    """Measures of the queries of one label against the gallery rows of another, for every pair of labels.
+    """Measure the queries of one label against the gallery rows of another, for every pair of labels.
 
-    With cameras for labels these are the camera pairs. The products of all pairs cost what one ranking does.
+    With cameras as labels, these are the camera pairs. All pairs together cost as much as one ranking.
 
     Args:
         query: Q queries.
         gallery: G rows.
         query_labels: (Q,) of any kind.
-        gallery_labels: (G,).
-        ranks: the K of the CMC values reported.
+        gallery_labels: (G,) of any kind.
+        ranks: values of K for the CMC.
         chunk_mb: see :func:`.ranking.rank`.
         resamples: see :func:`.bootstrap.interval`.
         seed: see :func:`.bootstrap.interval`.
 
     Returns:
-        ``query label → gallery label``, sorted, of the pairs where a query has a match.
+        Measures by ``query label → gallery label``, sorted; pairs without a true match are left out.
 
     Raises:
         CuhsError: the lengths differ, or the features cannot be ranked (see :func:`.ranking.rank`).
@@ -98,7 +97,7 @@ def by_pair(
 
 
 def _labelled(split: Features, labels: np.ndarray | Sequence) -> dict[str, Features]:
-    """The rows of each label, sorted by it, without junk."""
+    """Split the rows by label, sorted; junk rows are left out."""
     rows, labels = split.rows_of(ALL), np.asarray(labels)
     if len(labels) != len(split):
         raise CuhsError(f"slices: {len(split)} rows of features need as many labels, got {len(labels)}")

@@ -1,9 +1,9 @@
-"""At which distance are two images of the same person? Error rates of pairs, without holding the pairs.
+"""Distance thresholds for "same person": error rates over all pairs, without storing the pairs.
 
-A genuine pair is a query and one of its true matches; an impostor pair a query and a gallery image of another
-identity, of any camera. Junk rows and other images of a query's identity from its own camera are in no pair,
-as in :mod:`.match_rules`. The distances of all pairs are counted in 2²⁰ equal bins between 0 and the largest
-distance possible, so a threshold is exact to a millionth of that; products in float32 are not more exact.
+A genuine pair is a query and one of its true matches. An impostor pair is a query and a gallery image of
+another identity, from any camera. Junk rows, and images of the query's identity from its own camera, are in
+no pair (see :mod:`.match_rules`). Distances are counted in 2²⁰ equal bins from 0 to the largest possible
+distance. Thresholds are therefore exact to a millionth of that, which is as exact as float32 products are.
 """
 
 from dataclasses import dataclass
@@ -19,19 +19,19 @@ from cuhs.evaluation.products import Products
 
 BINS = 2**20
 
-# Distances are binned so many at a time.
+# Distances are sorted into bins in pieces of at most this many.
 _BINNED = 2**22
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What calling pairs nearer than a distance the same person means.
+    """A threshold, and the error rates if pairs nearer than it are called the same person.
 
     Attributes:
-        distance: the threshold, Euclidean.
+        distance: the threshold, a Euclidean distance.
         false_match_rate: share of the impostor pairs that are nearer.
         true_match_rate: share of the genuine pairs that are nearer; NaN without genuine pairs.
-        false_matches: impostor pairs that are nearer: a rate that rests on a few is a guess.
+        false_matches: number of impostor pairs that are nearer; a rate based on a few is only a guess.
     """
 
     distance: float
@@ -42,12 +42,12 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class PairDistances:
-    """How the distances of genuine and impostor pairs are distributed.
+    """Histograms of the distances of genuine and impostor pairs.
 
     Attributes:
-        genuine: (BINS,) int64, pairs in each bin.
-        impostor: (BINS,) int64.
-        width: of a bin, the resolution of thresholds.
+        genuine: (BINS,) int64, genuine pairs in each bin.
+        impostor: (BINS,) int64, impostor pairs in each bin.
+        width: width of a bin, the resolution of thresholds.
     """
 
     genuine: np.ndarray
@@ -55,13 +55,13 @@ class PairDistances:
     width: float
 
     def at_false_match_rate(self, rate: float) -> OperatingPoint | None:
-        """The largest threshold at which no more than this share of the impostor pairs is nearer.
+        """Find the largest threshold whose false match rate is at most ``rate``.
 
         Args:
-            rate: in (0, 1).
+            rate: false match rate, in (0, 1).
 
         Returns:
-            None where there are too few impostor pairs for such a rate: less than one would be nearer.
+            The operating point; None if ``rate`` allows less than one impostor pair.
         """
         nearer = np.cumsum(self.impostor)
         allowed = int(rate * nearer[-1] + 1e-9)
@@ -70,7 +70,7 @@ class PairDistances:
         return self.at_bin(int(np.searchsorted(nearer, allowed, side="right")))
 
     def at_bin(self, edge: int) -> OperatingPoint:
-        """The operating point at the lower edge of a bin."""
+        """Return the operating point at the lower edge of a bin."""
         false, true = int(self.impostor[:edge].sum()), int(self.genuine[:edge].sum())
         impostors, genuines = self.impostor.sum(), self.genuine.sum()
         return OperatingPoint(
@@ -81,7 +81,7 @@ class PairDistances:
         )
 
     def roc(self) -> tuple[np.ndarray, np.ndarray]:
-        """False match rates and true match rates, (T,) float64 each, from 0 up, wherever either changes.
+        """Return false and true match rates, (T,) float64 each, from 0 up, wherever either changes.
 
         Raises:
             CuhsError: there is no genuine or no impostor pair.
@@ -102,7 +102,7 @@ def pair_distances(query: Features, gallery: Features, *, chunk_mb: float = 128)
         CuhsError: as :func:`.ranking.rank`.
 
     Example:
-        One of the two impostor pairs is nearer than 2.
+        The threshold is 4: one of the two impostor pairs, at 1.5, is nearer.
 
         >>> query = Features(np.array([[0.0]]), pids=[7], camids=[0])
         >>> gallery = Features(np.array([[1.0], [1.5], [4.0]]), pids=[7, 8, 9], camids=[1, 1, 1])
@@ -111,7 +111,7 @@ def pair_distances(query: Features, gallery: Features, *, chunk_mb: float = 128)
         (4.0, 0.5, 1.0, 1)
     """
     products, rules = Products.of(query, gallery), MatchRules(query, gallery)
-    # No two rows are farther apart than their norms together; a little more, lest rounding exceed it.
+    # No two rows are farther apart than the sum of their norms. The margin allows for rounding.
     norms = [
         squares.sqrt().max().item() for squares in (products.query_squares, products.gallery_squares) if len(squares)
     ]
@@ -130,6 +130,6 @@ def pair_distances(query: Features, gallery: Features, *, chunk_mb: float = 128)
 
 
 def _binned(squares: torch.Tensor, width: float) -> np.ndarray:
-    """(BINS,) int64, how many of these squared distances fall into each bin; infinite ones into none."""
+    """Count the squared distances in each bin, (BINS,) int64; infinite ones are in no bin."""
     bins = squares.clamp(min=0).sqrt_().mul_(1 / width).clamp_(max=BINS).long()
     return torch.bincount(bins, minlength=BINS + 1)[:BINS].cpu().numpy()

@@ -122,7 +122,7 @@ def test_a_comparison_has_its_difference_interval_and_p(tmp_path, contents):
     page = Page(written(tmp_path, contents))
     assert ["all", "+4.2", "+1.1 to +7.3", "0.0080", "120"] in page.cells
     assert ["black", "-10.0", "-20.0 to +10.0", "0.4000", "9"] in page.cells
-    assert "Against BN <i>" in page.text
+    assert "Compared with BN <i>" in page.text
     classes = [value for tag, name, value in page.attributes if (tag, name) == ("td", "class")]
     assert classes == ["better", ""], "coloured only where the interval excludes zero"
 
