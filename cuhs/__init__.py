@@ -1,6 +1,6 @@
 """Fine-grained person re-identification: the CUHS network, its data, its training and its evaluation.
 
-The names below are imported when they are first used, so that ``import cuhs`` costs nothing.
+Public names are imported on first use, so ``import cuhs`` is fast.
 """
 
 from importlib import import_module

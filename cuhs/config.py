@@ -1,9 +1,9 @@
-"""The base of every configuration object."""
+"""The base class of all configuration objects."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Config(BaseModel):
-    """Unknown keys are errors, numbers are finite, values never change."""
+    """Immutable configuration; rejects unknown keys and numbers that are not finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -1,8 +1,8 @@
-"""The one exception for failures that the user can mend."""
+"""The exception for failures that the user can fix."""
 
 
 class CuhsError(Exception):
-    """A failure whose message is one line naming the file or key and what to do about it.
+    """A failure with a one-line message that names the file or key and says how to fix it.
 
-    Command-line entry points print it without a stack trace and exit with code 2.
+    Command-line entry points print the message without a stack trace and exit with code 2.
     """

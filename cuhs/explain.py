@@ -1,4 +1,4 @@
-"""What the network looks at: which cells of each branch's map make two images alike."""
+"""Attention maps: the regions of each branch's feature map that make two images similar."""
 
 import torch
 import torch.nn.functional as F
@@ -8,18 +8,18 @@ from cuhs.network.cuhs import CUHS
 
 
 def similarity_maps(model: CUHS, first: Tensor, second: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """How much each cell of the two images' maps adds to their cosine similarity, branch by branch.
+    """Map how much each cell adds to the cosine similarity of two images, for each branch.
 
-    Gradient times activation, summed over the channels, negative values cut: for average pooling and a linear
-    reduction that is the exact share of each cell; for the other poolings it is the first-order one (Grad-CAM of
-    Selvaraju et al., with the similarity in place of a class).
+    The map is gradient times activation, summed over the channels, with negative values set to zero. It is
+    each cell's exact contribution for average pooling with a linear reduction, and a first-order approximation
+    for other poolings (Grad-CAM of Selvaraju et al., with the similarity in place of a class).
 
     Args:
-        model: the network; it is put into evaluation mode.
-        first, second: (3, H, W), normalised.
+        model: the network; put into evaluation mode.
+        first, second: normalised images, (3, H, W).
 
     Returns:
-        {branch: ((h, w), (h, w))} float32, non-negative.
+        {branch: (map of first, map of second)}, (h, w) float32 each, non-negative.
     """
     model.eval()
     with torch.enable_grad():

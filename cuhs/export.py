@@ -1,4 +1,4 @@
-"""Models on disk: safetensors and a JSON of the configuration; loading runs no pickle."""
+"""Saving and loading of models: safetensors weights and a JSON configuration; never runs a pickle."""
 
 import json
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ WEIGHTS, CARD = "model.safetensors", "model.json"
 
 
 class ModelCard(Config):
-    """What is needed to build and feed a saved model.
+    """Description of a saved model: what is needed to rebuild it and to prepare its input.
 
     Attributes:
-        network: its configuration.
-        height, width: of its input, in pixels.
-        localises: whether it holds a head-shoulder localiser.
-        about: where it comes from, for people.
+        network: configuration of the network.
+        height, width: input size in pixels.
+        localises: whether the model holds a head-shoulder localiser.
+        about: where the model comes from, for people to read.
     """
 
     network: NetworkConfig
@@ -37,7 +37,7 @@ class ModelCard(Config):
 
 
 def save(model: CUHS, card: ModelCard, folder: Path) -> None:
-    """Write a network without classifiers, so that it loads whatever identities it was trained on."""
+    """Write a network without its classifiers, so it loads without knowing the training identities."""
     _save(model.state_dict(), card, folder)
 
 
@@ -45,7 +45,7 @@ def load(folder: Path) -> tuple[CUHS, ModelCard]:
     """Read a network, in evaluation mode.
 
     Raises:
-        CuhsError: files are missing, damaged, or not of this network.
+        CuhsError: a file is missing or damaged, or the weights do not fit the card.
     """
     card = read_card(folder)
     hsl = make_hsl(card.network, pretrained=False) if card.localises else None
@@ -56,15 +56,15 @@ def load(folder: Path) -> tuple[CUHS, ModelCard]:
 
 
 def save_hsl(hsl: HSL, card: ModelCard, folder: Path) -> None:
-    """Write a localiser."""
+    """Write a head-shoulder localiser."""
     _save(hsl.state_dict(), card, folder)
 
 
 def load_hsl(folder: Path) -> HSL:
-    """Read a localiser.
+    """Read a head-shoulder localiser.
 
     Raises:
-        CuhsError: files are missing, damaged, or not of a localiser.
+        CuhsError: a file is missing or damaged, or the weights are not a localiser's.
     """
     hsl = make_hsl(read_card(folder).network, pretrained=False)
     _fill(hsl, folder)
@@ -72,10 +72,10 @@ def load_hsl(folder: Path) -> HSL:
 
 
 def read_card(folder: Path) -> ModelCard:
-    """The card of a saved network or localiser.
+    """Read the card of a saved network or localiser.
 
     Raises:
-        CuhsError: it is missing, or of another version.
+        CuhsError: the card is missing or from another version.
     """
     path = folder / CARD
     try:

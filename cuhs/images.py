@@ -1,4 +1,4 @@
-"""Checking images by decoding them, and bringing unusual encodings to 8-bit RGB."""
+"""Image checks by full decoding, and conversion of unusual encodings to 8-bit RGB."""
 
 import io
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _PNG_BIT_DEPTH = 24  # offset in the file: signature, chunk length and type, wid
 
 
 class BadImage(Exception):
-    """The image cannot be used; the message is the reason."""
+    """The image cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Encoded:
     """A usable image: upright 8-bit RGB or grey, as JPEG or PNG.
 
     Attributes:
-        data: the encoded image; the file's own bytes where they are of this kind already.
+        data: the encoded image; the file's own bytes if they are of this kind already.
         pixels: (H, W, 3) uint8, the decoded image.
     """
 
@@ -33,9 +33,9 @@ class Encoded:
 
 
 def load(data: bytes) -> Encoded:
-    """Fully decode an image file's bytes.
+    """Decode an image file's bytes completely, to be sure that they are usable.
 
-    16-bit, palette, CMYK, transparent and EXIF-rotated images are re-encoded: JPEG as JPEG, the rest as PNG.
+    Re-encodes 16-bit, palette, CMYK, transparent and EXIF-rotated images: JPEG as JPEG, others as PNG.
 
     Raises:
         BadImage: the file is empty, truncated or undecodable, a side is under :data:`MIN_SIDE` pixels, or the
@@ -60,12 +60,12 @@ def load(data: bytes) -> Encoded:
         raise BadImage(f"more than {MAX_PIXELS // 1_000_000} million pixels") from error
     except Image.UnidentifiedImageError as error:
         raise BadImage("not an image") from error
-    except Exception as error:  # a broken file leads Pillow's decoders to exceptions of any kind
+    except Exception as error:  # Pillow's decoders raise exceptions of any type on broken files
         raise BadImage(f"undecodable: {error}") from error
 
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
-    """Whether every decoder reads the file as the same upright 8-bit picture."""
+    """Return whether every decoder reads the file as the same upright 8-bit picture."""
     return (
         image.mode in ("RGB", "L")
         and image.getexif().get(_ORIENTATION, 1) == 1
@@ -86,11 +86,11 @@ def _encode(image: Image.Image) -> Encoded:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
-        # 16-bit grey: Pillow's own conversion clips at 255 instead of scaling.
+        # 16-bit grey: Pillow's own conversion would clip at 255 instead of scaling.
         grey = np.asarray(image).astype(np.float64) / 257
         return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
-        # Pixels under full transparency hold anything; white is what a viewer shows.
+        # The colour of fully transparent pixels is arbitrary; use white, as viewers do.
         layered = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
     return image.convert("RGB")

@@ -1,7 +1,7 @@
-"""Losses: Eq. 12 to 15, and the metric losses that Table 9 puts in the triplet's place.
+"""Losses: Eq. 12 to 15, and the alternative metric losses of Table 9.
 
-Every metric loss takes ``features (N, c)`` and ``labels (N,) int64`` of one *global* batch and gives a scalar.
-Sums of the paper are means here, so that a loss does not scale with the batch.
+Every metric loss takes ``features (N, c)`` and ``labels (N,) int64`` of one *global* batch and returns a
+scalar. Where the paper sums, these take the mean, so that a loss does not grow with the batch.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,15 +18,15 @@ MetricLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
-    """Batch-hard triplet loss, Eq. 13: each image's furthest positive against its nearest negative.
+    """Batch-hard triplet loss (Eq. 13): each image's farthest positive against its nearest negative.
 
     Args:
         features: (N, c) floating point.
-        labels: (N,) int64, at least two identities with one another image each.
+        labels: (N,) int64.
         margin: α.
 
     Returns:
-        Mean over the anchors that have both a positive and a negative; zero where none has.
+        Mean over the anchors that have both a positive and a negative; zero if no anchor has.
     """
     distances = euclidean(features.float())
     same = labels[:, None] == labels[None, :]
@@ -40,14 +40,14 @@ def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float = 0.3) ->
 
 
 def euclidean(features: Tensor) -> Tensor:
-    """Distances of all pairs, (N, c) to (N, N), with a gradient of zero and not NaN at distance zero."""
+    """Compute the distances of all pairs, (N, c) to (N, N); the gradient at distance zero is zero, not NaN."""
     squares = features.square().sum(1)
     squared = squares[:, None] + squares[None, :] - 2 * features @ features.T
     return squared.clamp(min=1e-12).sqrt()
 
 
 def instance_loss(features: Tensor, labels: Tensor, scale: float = 64.0) -> Tensor:
-    """Instance loss: each image of the batch is a class of its own, its identity's images share the target.
+    """Instance loss: each image of the batch is a class; images of one identity share the target probability.
 
     After Zheng et al., Dual-path convolutional image-text embeddings with instance loss, TOMM 2020.
     """
@@ -57,12 +57,12 @@ def instance_loss(features: Tensor, labels: Tensor, scale: float = 64.0) -> Tens
 
 
 def metric_loss(name: str, margin: float) -> MetricLoss:
-    """``triplet`` (Eq. 13), ``lifted``, ``contrastive``, ``circle`` or ``instance`` (Table 9)."""
+    """Return a metric loss by name: ``triplet`` (Eq. 13), ``lifted``, ``contrastive``, ``circle``, ``instance``."""
     if name == "triplet":
         return partial(batch_hard_triplet, margin=margin)
     if name == "instance":
         return instance_loss
-    # Here and not at the top: the import takes seconds, and the paper's own loss does without.
+    # Imported only if needed: the import takes seconds, and the paper's own loss does without it.
     from pytorch_metric_learning import losses
 
     others = {
@@ -75,7 +75,7 @@ def metric_loss(name: str, margin: float) -> MetricLoss:
 
 
 def hsl_loss(theta: Tensor, boxes: Tensor) -> Tensor:
-    """L_2 of Eq. 15: squared distance of predicted and true corners, both in [0, 1] coordinates by r(·).
+    """L_2 of Eq. 15: squared distance of predicted and true corners, in [0, 1] coordinates by r(·).
 
     Args:
         theta: T_θ, (N, 4).
@@ -93,19 +93,20 @@ def total_loss(
     eta_2: float,
     label_smoothing: float = 0.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Eq. 14 summed over the branches, with the metric loss mined over the batches of all workers.
+    """Eq. 14 summed over the branches; the metric loss sees the batches of all workers.
 
     Args:
         features: {branch: (n, c)} of this worker.
         logits: {branch: (n, classes)} of this worker.
         labels: (n,) int64 of this worker.
-        metric: a metric loss.
+        metric: metric loss.
         eta_1: weight of the cross-entropy (Eq. 12).
         eta_2: weight of the metric loss.
-        label_smoothing: of the cross-entropy; 0 is the paper's.
+        label_smoothing: label smoothing of the cross-entropy; the paper uses 0.
 
     Returns:
-        The loss whose gradient, averaged over the workers, is that of the global batch; and its detached terms.
+        The loss, and its detached terms. The loss's gradient, averaged over the workers, equals that of the
+        global batch.
     """
     all_labels = _gather(labels)
     total = torch.zeros((), device=labels.device)
@@ -120,10 +121,10 @@ def total_loss(
 
 
 class _GatherWithGradient(torch.autograd.Function):
-    """Features of all workers, in rank order, with gradient.
+    """Gather the features of all workers in rank order, with gradient.
 
-    Each worker computes the whole global loss, so the gradients that arrive for one worker's features on the W
-    workers sum to W times the true one, and the averaging of DistributedDataParallel divides by W.
+    Each of the W workers computes the whole global loss, so the gradients for one worker's features sum to
+    W times the true one. DistributedDataParallel's averaging divides by W.
     """
 
     @staticmethod
@@ -135,14 +136,14 @@ class _GatherWithGradient(torch.autograd.Function):
         (grad,) = grads
         if not _distributed():
             return grad
-        # A copy: autograd may hand the same tensor to other nodes.
+        # Copy first: autograd may pass the same tensor to other nodes.
         grad = grad.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(grad)
         return grad.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 def _gather(x: Tensor) -> Tensor:
-    """(n, …) of each worker to (W·n, …); every worker has the same n."""
+    """Gather (n, …) of each worker to (W·n, …); n must be the same on every worker."""
     if not _distributed():
         return x
     parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]

@@ -1,8 +1,8 @@
-"""What this process may use of the machine."""
+"""Resources that this process may use."""
 
 import os
 
 
 def usable_cpus() -> int:
-    """Cores this process may run on: containers, batch systems and ``taskset`` give fewer than the machine has."""
+    """Return the number of usable cores; containers, batch systems and ``taskset`` allow fewer than exist."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

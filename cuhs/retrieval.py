@@ -1,4 +1,4 @@
-"""Images to features."""
+"""Computing the features of images."""
 
 from collections.abc import Callable
 
@@ -18,23 +18,23 @@ def embed(
     processes: int = 0,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
-    """Features of all images of a split, in its order.
+    """Compute the features of all images of a split, in its order.
 
     Args:
-        model: the network; it is put into evaluation mode and moved to ``device``.
+        model: the network; put into evaluation mode and moved to ``device``.
         images: N images.
-        batch: images at a time.
-        device: to compute on.
-        processes: that decode images; 0 decodes in this one.
-        on_batch: called with the number of images done.
+        batch: images in a batch.
+        device: device to compute on.
+        processes: number of processes that decode images; 0 decodes in this one.
+        on_batch: called after each batch with the number of images done so far.
 
     Returns:
-        (N, Σc) float32 on the CPU.
+        (N, Σc) float32, on the CPU.
     """
     model.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     loader = DataLoader(images, batch_size=batch, num_workers=processes, collate_fn=collate)
     features, done = [], 0
-    # Not around the move above: parameters moved in inference mode could never be trained or explained again.
+    # The move above stays outside: parameters moved in inference mode could never be trained or explained again.
     with torch.inference_mode():
         for part in loader:
             features.append(model.embed(part.images.to(device)).cpu())

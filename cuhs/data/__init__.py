@@ -1,1 +1,1 @@
-"""From shards to training batches."""
+"""Reading dataset shards and turning them into training batches."""

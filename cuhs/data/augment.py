@@ -1,4 +1,4 @@
-"""From an encoded image to the network's input, with the head-shoulder box following every geometric change."""
+"""Image decoding and augmentation; the head-shoulder box follows every geometric change."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -8,31 +8,31 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-# Mean and standard deviation of ImageNet's RGB, which the published weights were trained with.
+# Mean and standard deviation of ImageNet's RGB values, which the published weights expect.
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
 STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 
 
 def decode(encoded: bytes, height: int, width: int) -> np.ndarray:
-    """An encoded image to RGB pixels (height, width, 3) uint8, bilinearly resized."""
+    """Decode an image to RGB pixels (height, width, 3) uint8, bilinearly resized."""
     with Image.open(BytesIO(encoded)) as image:
         return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
 
 
 def normalise(pixels: np.ndarray) -> Tensor:
-    """RGB pixels (H, W, 3) uint8 to the network's input (3, H, W) float32."""
+    """Turn RGB pixels (H, W, 3) uint8 into the network's input (3, H, W) float32."""
     tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float().div_(255)
     return tensor.sub_(MEAN).div_(STD)
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Horizontal flip, shift within a padded frame, colour jitter and random erasing.
+    """Horizontal flip, shift, colour jitter and random erasing.
 
     Attributes:
         flip: probability of mirroring.
-        pad: the image moves by up to this many pixels at 384×128, in proportion at other sizes.
-        jitter: brightness, contrast and each channel's gain change by up to this share.
+        pad: largest shift in pixels at 384×128, scaled with the size; uncovered pixels become black.
+        jitter: largest relative change of brightness, contrast and each channel's gain.
         erasing: probability that a rectangle of 2 to 40 % of the image becomes the mean colour.
     """
 
@@ -42,18 +42,18 @@ class Augmentation:
     erasing: float = 0.0
 
     def __call__(self, pixels: np.ndarray, box: np.ndarray, seed: int) -> tuple[Tensor, Tensor]:
-        """Augment one image; the same seed does the same.
+        """Augment one image; the same seed gives the same result.
 
         Args:
             pixels: (H, W, 3) uint8.
-            box: x1 y1 x2 y2 in [0, 1] of the image, or NaN.
-            seed: of all that is random here.
+            box: x1 y1 x2 y2 as shares of width and height, or NaN.
+            seed: seed of all random choices.
 
         Returns:
-            The input (3, H, W) float32 and the box as it lies in it, (4,) float32, clipped to the image.
+            The input (3, H, W) float32, and the box in the augmented image, (4,) float32, clipped to it.
         """
         rng = np.random.default_rng(seed)
-        # Every step draws, whether it is on or not: switching one on does not change the others.
+        # Draw for every step, even if it is off, so that switching one step does not change the others.
         mirrored, shift = rng.random() < self.flip, rng.uniform(-1, 1, 2)
         gains = 1 + self.jitter * rng.uniform(-1, 1, 5)
         box = box.astype(np.float32)

@@ -1,4 +1,4 @@
-"""A split of a built dataset as a PyTorch dataset."""
+"""PyTorch dataset of one split of a built dataset."""
 
 import copy
 from dataclasses import dataclass, field
@@ -17,32 +17,32 @@ from cuhs.data.shards import read_split
 
 @dataclass(frozen=True)
 class Batch:
-    """What training sees: images (n, 3, H, W), labels (n,) int64, boxes (n, 4) with NaN where there is none."""
+    """A training batch: images (n, 3, H, W), labels (n,) int64, boxes (n, 4) with NaN where there is none."""
 
     images: Tensor
     labels: Tensor
     boxes: Tensor
 
     def pin_memory(self) -> "Batch":
-        """The batch in page-locked memory, where a loader asks for it."""
+        """Copy the batch to page-locked memory; called by a data loader that pins memory."""
         return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.boxes.pin_memory())
 
 
 @dataclass
 class PersonImages(Dataset[tuple[Tensor, int, Tensor]]):
-    """Images of one split with their labels; the pixels stay encoded until they are asked for.
+    """Images of one split with their labels; an image is decoded only when it is read.
 
     Attributes:
-        root: the built dataset.
+        root: folder of the built dataset.
         split: ``train``, ``query`` or ``gallery``.
-        height, width: what images are resized to.
-        augmentation: applied to items asked for by a :class:`~cuhs.data.sampler.Draw`; none: the image as it is.
+        height, width: size that images are resized to.
+        augmentation: applied to items indexed by a :class:`~cuhs.data.sampler.Draw`; None leaves images as they are.
         pids, camids, colours, sources, paths: (N,) arrays of str.
-        box_origins: (N,) array of :data:`cuhs.raw.head_shoulder_boxes.ORIGINS`, or None.
-        labels: (N,) int64, identities numbered by their sorted names.
+        box_origins: (N,) array of names from :data:`cuhs.raw.head_shoulder_boxes.ORIGINS`, or None.
+        labels: (N,) int64, identities numbered in the order of their sorted names.
         boxes: (N, 4) float32, NaN where there is none.
-        groups: N lists of group names.
-        junk: (N,) bool.
+        groups: for each of the N images, its evaluation groups.
+        junk: (N,) bool, images that ranking ignores.
     """
 
     root: Path
@@ -57,7 +57,7 @@ class PersonImages(Dataset[tuple[Tensor, int, Tensor]]):
         self._index()
 
     def take(self, rows: np.ndarray) -> "PersonImages":
-        """The images of some rows, in their order; identities are numbered anew."""
+        """Select rows, in their order; identities are numbered anew."""
         fewer = copy.copy(self)
         fewer.table = self.table.take(pa.array(rows))
         fewer._index()
@@ -83,11 +83,11 @@ class PersonImages(Dataset[tuple[Tensor, int, Tensor]]):
         return len(self.labels)
 
     def encoded(self, index: int) -> bytes:
-        """The image file's bytes."""
+        """Return the bytes of the image file."""
         return self.table["image"][index].as_py()
 
     def __getitem__(self, item: int | Draw) -> tuple[Tensor, int, Tensor]:
-        """Input (3, H, W) float32, label, and box (4,) float32 as it lies in the input."""
+        """Return the input (3, H, W) float32, the label, and the box (4,) float32 in the input."""
         index, seed = (item, None) if isinstance(item, int) else item
         pixels = decode(self.encoded(index), self.height, self.width)
         if seed is None or self.augmentation is None:
@@ -97,7 +97,7 @@ class PersonImages(Dataset[tuple[Tensor, int, Tensor]]):
 
 
 def collate(items: list[tuple[Tensor, int, Tensor]]) -> Batch:
-    """Stack items; images are laid out channels-last, which convolutions on CPUs and tensor cores prefer."""
+    """Stack items into a batch; images are channels-last, which is faster on CPUs and tensor cores."""
     images, labels, boxes = zip(*items, strict=True)
     return Batch(
         torch.stack(images).contiguous(memory_format=torch.channels_last),

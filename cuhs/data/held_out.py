@@ -1,4 +1,4 @@
-"""Identities of the training split set aside to judge parameters on: the test split stays unseen."""
+"""Hold out training identities for tuning parameters, so that the test split stays unseen."""
 
 import hashlib
 
@@ -10,23 +10,23 @@ from cuhs.errors import CuhsError
 def hold_out(
     pids: np.ndarray, camids: np.ndarray, share: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Set a share of the identities seen by two cameras or more aside.
+    """Hold out a share of the identities that two or more cameras see.
 
-    An identity is chosen by a hash of its name, so adding images or people moves nobody else. Each camera's first
-    image of an identity is a query; all images of the identities set aside are the gallery, where ranking ignores
-    a query itself as it ignores all of its own camera.
+    Identities are chosen by a hash of their names, so adding images or people hardly changes the choice. The
+    first image of a held-out identity from each camera is a query. The gallery is all images of the held-out
+    identities: ranking ignores the query itself there, as it ignores all of the query's own camera.
 
     Args:
         pids: (N,) identities.
         camids: (N,) cameras.
-        share: of those identities, in (0, 1).
-        seed: of the choice.
+        share: share of the identities seen by two or more cameras, in (0, 1).
+        seed: seed of the choice.
 
     Returns:
-        Rows to train on, queries and gallery, each ascending.
+        Row indices for training, queries and gallery, each ascending.
 
     Raises:
-        CuhsError: fewer than two identities are on either side.
+        CuhsError: fewer than two identities are held out or left for training.
     """
     cameras = {pid: np.unique(camids[pids == pid]) for pid in np.unique(pids)}
     several = sorted((pid for pid, seen in cameras.items() if len(seen) > 1), key=lambda pid: _hash(seed, pid))

@@ -1,4 +1,4 @@
-"""P×K identity sampling that is the same for any number of workers, and plain batches for the localiser."""
+"""P×K identity sampling that does not depend on the number of workers, and plain batches for the localiser."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from cuhs.errors import CuhsError
 
 
 class Draw(NamedTuple):
-    """One image of one epoch, with the seed of its augmentation."""
+    """Row of one image, with the seed of its augmentation."""
 
     row: int
     seed: int
@@ -19,23 +19,23 @@ class Draw(NamedTuple):
 class IdentitySampler(Sampler[list[Draw]]):
     """Batches of P identities with K images each; no identity is twice in a batch.
 
-    The *global* batches of an epoch follow from seed and epoch alone; each of W workers yields its own W-th of
-    each, so training on 1 × 64 and on 2 × 32 sees the same images with the same augmentation.
+    The *global* batches of an epoch depend only on seed and epoch. Each of W workers yields its own W-th of
+    every batch, so 1 worker with 64 images and 2 with 32 see the same images with the same augmentation.
 
-    Each epoch cuts every identity's shuffled images into groups of K (an identity with fewer than K repeats
-    some) and takes groups of P different identities, those with most groups left first, until fewer than P
-    identities have any.
+    An epoch cuts every identity's shuffled images into groups of K; an identity with fewer than K images
+    repeats some. A batch takes a group each from P identities, those with the most groups left first. The
+    epoch ends when fewer than P identities have groups left.
 
     Args:
         labels: (N,) identity of each image.
         identities: P.
         images: K.
-        seed: of the whole run.
-        rank: of this worker.
-        workers: W; P·K must be a multiple of it.
+        seed: seed of the training run.
+        rank: index of this worker.
+        workers: W, the number of workers; must divide P·K.
 
     Raises:
-        CuhsError: fewer than P identities, or P·K does not divide among the workers.
+        CuhsError: there are fewer than P identities, or W does not divide P·K.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class IdentitySampler(Sampler[list[Draw]]):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int, done: int = 0) -> None:
-        """Draw the batches of an epoch, of which the first ``done`` are left out; its length counts them all."""
+        """Draw an epoch's batches and skip the first ``done``; the length still counts all of them."""
         self.batches, self.done = self._global_batches(epoch), done
 
     def __len__(self) -> int:
@@ -73,7 +73,8 @@ class IdentitySampler(Sampler[list[Draw]]):
         left = np.array([len(g) for g in groups])
         batches = []
         while (left > 0).sum() >= self.identities:
-            # Most groups first, ties at random: otherwise a few rich identities are left over at the end.
+            # Take from the identities with most groups left, ties at random: otherwise the identities with
+            # many images would remain at the end, too few to fill a batch.
             order = np.lexsort((rng.random(len(left)), -left))
             chosen = rng.permutation(order[: self.identities])
             left[chosen] -= 1
@@ -91,13 +92,13 @@ class IdentitySampler(Sampler[list[Draw]]):
 
 
 class ShuffleSampler(Sampler[list[Draw]]):
-    """Shuffled batches of single images, the last incomplete one dropped unless it is the only one.
+    """Shuffled batches of single images; drops the last incomplete batch unless it is the only one.
 
-    Global batches follow from seed and epoch alone; each worker yields its own part, of equal size everywhere.
+    Global batches depend only on seed and epoch; each worker yields an equal part of every batch.
     """
 
     def __init__(self, indices: np.ndarray, batch: int, seed: int, rank: int = 0, workers: int = 1) -> None:
-        # Fewer images than a batch make one batch of what divides.
+        # With fewer images than a batch, make one batch of as many as the workers can share equally.
         self.batch = batch if len(indices) >= batch else len(indices) // workers * workers
         if self.batch == 0 or self.batch % workers:
             raise CuhsError(
@@ -108,7 +109,7 @@ class ShuffleSampler(Sampler[list[Draw]]):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int, done: int = 0) -> None:
-        """Draw the batches of an epoch, of which the first ``done`` are left out; its length counts them all."""
+        """Draw an epoch's batches and skip the first ``done``; the length still counts all of them."""
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(self.indices)[: len(self) * self.batch]
         seeds = rng.integers(0, 2**63, len(order))

@@ -5,17 +5,17 @@
 =================  ======================  =====================================================
 column             type                    meaning
 =================  ======================  =====================================================
-image              binary                  the encoded image, as the source has it
-pid                string                  identity, namespaced by source: ``market1501/0002``
-camid              string                  camera, namespaced by source: ``market1501/1``
-source             string                  the source dataset's name
+image              binary                  the encoded image, normally the source's own file
+pid                string                  identity, prefixed by source: ``market1501/0002``
+camid              string                  camera, prefixed by source: ``market1501/1``
+source             string                  name of the source dataset
 colour             string                  upper-body clothing: ``black``, ``white`` or ``other``
-colour_origin      string, null            ``label`` (a file) or ``classifier``; null: nobody has looked
+colour_origin      string, null            ``label`` (a file) or ``classifier``; null: not labelled
 colour_confidence  float32, null           the classifier's probability of the colour
 box                list<float32>, null     head-shoulder x1 y1 x2 y2 in [0, 1] of width and height
 box_origin         string, null            ``annotation``, ``keypoints``, ``detected`` or ``fixed``
-path               string                  the file, relative to the source's folder
-groups             list<string>            evaluation groups the row takes part in, always ``all``
+path               string                  path of the file, relative to the source's folder
+groups             list<string>            evaluation groups of the row, always including ``all``
 junk               bool                    ignored in ranking (Market-1501's pid -1)
 =================  ======================  =====================================================
 """
@@ -41,7 +41,7 @@ SCHEMA = pa.schema(
         pa.field("colour", pa.string(), nullable=False),
         pa.field("colour_origin", pa.string()),
         pa.field("colour_confidence", pa.float32()),
-        # Not of fixed size: Parquet cannot read a null back among lists of fixed size.
+        # A list of variable size: Parquet cannot read back a null among lists of fixed size.
         pa.field("box", pa.list_(pa.float32())),
         pa.field("box_origin", pa.string()),
         pa.field("path", pa.string(), nullable=False),
@@ -52,21 +52,21 @@ SCHEMA = pa.schema(
 
 
 def write_shard(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write rows of :data:`SCHEMA` to one Parquet file, creating its folder."""
+    """Write rows with the columns of :data:`SCHEMA` to a Parquet file, creating its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(shard_content(rows))
 
 
 def shard_content(rows: Iterable[dict[str, Any]]) -> bytes:
-    """A Parquet file of rows of :data:`SCHEMA`; the same rows give the same bytes."""
+    """Encode rows with the columns of :data:`SCHEMA` as a Parquet file; the same rows give the same bytes."""
     sink = pa.BufferOutputStream()
-    # Encoded images do not compress; the dictionary-coded label columns hardly matter beside them.
+    # Encoded images do not compress further, and the label columns are tiny beside them.
     pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), sink, compression="none")
     return sink.getvalue().to_pybytes()
 
 
 def read_split(root: Path, split: str, columns: list[str] | None = None) -> pa.Table:
-    """All rows of one split, shards in sorted order.
+    """Read all rows of one split, with shards in sorted order.
 
     Raises:
         CuhsError: the split has no shard, or a shard cannot be read.
@@ -94,10 +94,10 @@ def read_split(root: Path, split: str, columns: list[str] | None = None) -> pa.T
 
 
 def read_summary(root: Path) -> dict[str, Any]:
-    """The content of ``dataset.json``.
+    """Read ``dataset.json``.
 
     Raises:
-        CuhsError: it is missing.
+        CuhsError: the file is missing.
     """
     path = root / "dataset.json"
     if not path.is_file():

@@ -1,1 +1,1 @@
-"""The three-stream network, part by part."""
+"""The three-stream network and its parts."""

@@ -1,4 +1,4 @@
-"""The two attentions: exploration past the first IN branch, and the head-shoulder attention network (HAN)."""
+"""The two attentions: exploration of the second IN branch, and the head-shoulder attention network (HAN)."""
 
 import torch
 from torch import Tensor, nn
@@ -9,13 +9,13 @@ def exploration_mask(first: Tensor, top_k: int) -> Tensor:
 
     Args:
         first: F_1, (N, C, H, W).
-        top_k: how many of the H·W positions are set to zero; the others are one.
+        top_k: number of the H·W positions to set to zero; the others are one.
 
     Returns:
-        (N, 1, H, W), of F_1's dtype, without gradient: it says where to look, not what to learn.
+        (N, 1, H, W), of F_1's dtype, without gradient: the mask only directs the second branch.
 
     Raises:
-        ValueError: ``top_k`` leaves nothing to look at.
+        ValueError: ``top_k`` hides every position.
     """
     n, _, h, w = first.shape
     if top_k >= h * w:
@@ -26,11 +26,11 @@ def exploration_mask(first: Tensor, top_k: int) -> Tensor:
 
 
 class HAN(nn.Module):
-    """Head-shoulder attention network: channel, then spatial attention (Eq. 8 to 11).
+    """Head-shoulder attention network: channel attention, then spatial attention (Eq. 8 to 11).
 
     Args:
         channels: C.
-        reduction: r, the channel attention's bottleneck is C/r wide.
+        reduction: r; the bottleneck of the channel attention has C/r channels.
     """
 
     def __init__(self, channels: int, reduction: int = 2) -> None:
@@ -39,7 +39,7 @@ class HAN(nn.Module):
         self.increase = nn.Linear(channels // reduction, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """F'_3 (N, C, h, w) to f'_h (N, C, h, w)."""
+        """Map F'_3 (N, C, h, w) to f'_h (N, C, h, w)."""
         gate = self.increase(self.reduce(x.mean(dim=(2, 3))).relu()).sigmoid()
         enhanced = x + x * gate[:, :, None, None]
         return enhanced * enhanced.sum(dim=1, keepdim=True).sigmoid()

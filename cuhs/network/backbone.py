@@ -1,4 +1,4 @@
-"""Backbones cut at ``res_conv4_1``: one common base, and as many copies of the rest as there are branches."""
+"""Backbones split at ``res_conv4_1``: a shared base, and the rest, which every branch copies."""
 
 import copy
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from cuhs.network.normalisation import with_instance_norm
 
 @dataclass(frozen=True)
 class Backbone:
-    """A backbone in two pieces.
+    """A backbone in two parts.
 
     Attributes:
-        base: images (N, 3, H, W) to the output of ``res_conv4_1``, (N, base_width, H/16, W/16).
-        rest: the base's output to the last feature map, (N, width, H/16, W/16): the last stride is 1.
-        base_width: channels between the two.
+        base: maps images (N, 3, H, W) to the output of ``res_conv4_1``, (N, base_width, H/16, W/16).
+        rest: maps that to the last feature map, (N, width, H/16, W/16); its last stride is 1.
+        base_width: channels of the base's output.
         width: channels of the last feature map, C in the paper.
     """
 
@@ -30,11 +30,11 @@ class Backbone:
     width: int
 
     def block(self) -> nn.Module:
-        """A branch of its own with batch normalisation: the BN block."""
+        """Copy the rest as a branch with batch normalisation: the BN block."""
         return copy.deepcopy(self.rest)
 
     def instance_block(self) -> nn.Module:
-        """A branch of its own with every BN layer replaced by an IN layer: the IN block (section 3.3)."""
+        """Copy the rest as a branch with every BN layer replaced by an IN layer: the IN block (section 3.3)."""
         return with_instance_norm(copy.deepcopy(self.rest))
 
 
@@ -43,11 +43,11 @@ def backbone(name: str, weights: str) -> Backbone:
 
     Args:
         name: ``resnet18``, ``resnet34``, ``resnet50`` or ``mobilenet_v2``.
-        weights: ``none`` for random ones, ``imagenet`` for torchvision's (downloaded once), or a file with a
-            state dict of torchvision's network of that name (its classifier is not needed).
+        weights: ``none`` for random weights, ``imagenet`` for torchvision's (downloaded once), or a file with
+            a state dict of torchvision's network of that name (the classifier is not needed).
 
     Raises:
-        CuhsError: the weights cannot be had or do not fit.
+        CuhsError: the weights cannot be downloaded or read, or do not fit the network.
     """
     if name == "mobilenet_v2":
         return _mobilenet_v2(_with_weights(name, models.mobilenet_v2, weights))
@@ -58,7 +58,7 @@ def backbone(name: str, weights: str) -> Backbone:
 
 def _resnet(net: models.ResNet) -> Backbone:
     first = net.layer4[0]
-    # Last stride 1: in a bottleneck the 3×3 convolution strides, in a basic block the first one does.
+    # Set the last stride to 1. The 3×3 convolution strides in a bottleneck, the first one in a basic block.
     strided = first.conv2 if hasattr(first, "conv3") else first.conv1
     strided.stride = (1, 1)
     first.downsample[0].stride = (1, 1)
@@ -68,7 +68,7 @@ def _resnet(net: models.ResNet) -> Backbone:
 
 
 def _mobilenet_v2(net: models.MobileNetV2) -> Backbone:
-    # The first block at stride 16 corresponds to res_conv4_1, the block that goes on to stride 32 to res_conv5_1.
+    # The first block at stride 16 stands for res_conv4_1, the block that would go to stride 32 for res_conv5_1.
     net.features[14].conv[1][0].stride = (1, 1)
     return Backbone(net.features[:8], net.features[8:], base_width=64, width=net.last_channel)
 
@@ -82,7 +82,7 @@ def _with_weights(name: str, make: Callable[..., nn.Module], weights: str) -> nn
         except OSError as error:
             raise CuhsError(
                 f"network.weights: torchvision's ImageNet weights for {name} cannot be downloaded ({error}); "
-                "name a file of them, or `none`"
+                "set it to a weights file, or to `none`"
             ) from error
     net = make()
     net.load_state_dict(_renamed(_read(Path(weights)), net, weights))
@@ -94,7 +94,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CuhsError(f"network.weights: {path}: no such file") from error
-    except Exception as error:  # torch raises half a dozen types for a file that is no state dict
+    except Exception as error:  # torch raises many types for a file that is no state dict
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CuhsError(f"network.weights: {path}: not a state dict that loads safely ({reason})") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
@@ -103,10 +103,10 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _renamed(state: dict[str, Tensor], net: nn.Module, origin: str) -> dict[str, Tensor]:
-    """The network's own state dict with the file's tensors in it.
+    """Return the network's state dict, filled with the file's tensors.
 
-    Other implementations of these networks name their tensors differently but keep their order: where a name
-    is unknown, order and shapes decide.
+    Other implementations name the tensors of these networks differently but keep their order. If the names
+    differ, tensors are therefore matched by order, and their shapes are checked.
     """
     target = net.state_dict()
     wanted, given = _body(target), _body(state)
@@ -120,5 +120,5 @@ def _renamed(state: dict[str, Tensor], net: nn.Module, origin: str) -> dict[str,
 
 
 def _body(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """All but the classifier and BN's counts of batches, which nothing here uses and older files lack."""
+    """Drop the classifier, and BN's counts of batches, which are unused here and missing in older files."""
     return {k: v for k, v in state.items() if not k.startswith(("fc.", "classifier.")) and v.ndim > 0}

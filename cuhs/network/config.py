@@ -1,4 +1,4 @@
-"""What a network is made of, as data: it is what ``params.yaml`` holds and what is saved beside the weights."""
+"""Configuration of a network, as written in ``params.yaml`` and saved beside the weights."""
 
 from collections import Counter
 from typing import Annotated, Literal
@@ -20,19 +20,19 @@ class GlobalStream(Config):
 
 
 class InstanceStream(Config):
-    """Colour-unrelated IN stream (section 3.3); with two branches the second explores past the first's top-k."""
+    """Colour-unrelated IN stream (section 3.3); a second branch explores beyond the first one's top-k peaks."""
 
     kind: Literal["instance"] = "instance"
     branches: Literal[1, 2] = 2
     top_k: int = Field(5, ge=0, description="spatial peaks of the first branch hidden from the second")
 
     def names(self, stream: str) -> list[str]:
-        """Names of its features, one for each branch."""
+        """Return the names of the stream's features, one for each branch."""
         return [stream] if self.branches == 1 else [f"{stream}1", f"{stream}2"]
 
 
 class PartStream(Config):
-    """Stream on one body region (section 3.4): the learned head-shoulder box or a fixed horizontal third."""
+    """Stream on one body region (section 3.4): the learned head-shoulder box, or a fixed horizontal third."""
 
     kind: Literal["part"] = "part"
     region: Literal["learned", "upper", "middle", "lower"] = "learned"
@@ -47,7 +47,7 @@ StreamName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class NetworkConfig(Config):
-    """A backbone and a mapping of named streams; a variant of the paper's ablations is another mapping."""
+    """A backbone and its named streams; the paper's ablations differ only in the streams."""
 
     backbone: Literal["resnet18", "resnet34", "resnet50", "mobilenet_v2"] = "resnet50"
     weights: str = Field("imagenet", description="`none`, `imagenet` (torchvision downloads them) or a file")
@@ -75,7 +75,7 @@ class NetworkConfig(Config):
 
     @property
     def learned_stream(self) -> str | None:
-        """Name of the stream whose region the HSL learns, if there is one."""
+        """Name of the stream whose region the localiser (HSL) learns, or None."""
         for name, stream in self.streams.items():
             if isinstance(stream, PartStream) and stream.region == "learned":
                 return name

@@ -1,4 +1,4 @@
-"""The network: a common base, its streams, and the features they give."""
+"""The whole network: a shared base, its streams, and the features they return."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -15,12 +15,12 @@ from cuhs.network.streams import Global, Instance, Part
 
 
 class CUHS(nn.Module):
-    """Streams over a common base (Figure 3); which ones is the configuration's ``streams``.
+    """The network of Figure 3: a shared base and the streams that the configuration names.
 
     Args:
-        config: what to build.
-        hsl: the trained localiser; needed where a stream learns its region. It is frozen.
-        pretrained: whether ``config.weights`` are to be had: false when the weights are loaded afterwards.
+        config: configuration of the network.
+        hsl: trained localiser, required if a stream learns its region; it is frozen.
+        pretrained: whether to load ``config.weights``; false if weights are loaded afterwards.
     """
 
     def __init__(self, config: NetworkConfig, hsl: HSL | None = None, pretrained: bool = True) -> None:
@@ -40,27 +40,27 @@ class CUHS(nn.Module):
         self.necks = nn.ModuleDict({name: _neck(config.neck, width) for name, width in self.widths.items()})
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Images (N, 3, H, W) to one feature (N, c) for each branch: the ones the metric loss sees."""
+        """Map images (N, 3, H, W) to one feature (N, c) for each branch, the input of the metric loss."""
         return self.features_and_maps(images)[0]
 
     def classified(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Features after their necks, (N, c) each: the ones the classifiers see and retrieval compares."""
+        """Apply the necks to features; the result, (N, c) each, is what classifiers and retrieval use."""
         return {name: self.necks[name](feature) for name, feature in features.items()}
 
     def embed(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W) to the retrieval feature (N, Σc): each branch of unit length, concatenated.
+        """Map images (N, 3, H, W) to the retrieval feature (N, Σc): all branches, each scaled to unit length.
 
-        Unit length gives each branch the same say in the Euclidean distance whatever its scale.
+        Unit length gives each branch the same weight in the Euclidean distance, whatever its scale.
         """
         features = self.classified(self(images))
         return torch.cat([F.normalize(feature.float()) for feature in features.values()], dim=1)
 
     def boxes(self, images: Tensor) -> Tensor | None:
-        """Head-shoulder boxes (N, 4), x1 y1 x2 y2 in [0, 1], or nothing where no region is learned."""
+        """Predict head-shoulder boxes (N, 4), x1 y1 x2 y2 in [0, 1]; None if no region is learned."""
         return None if self.localiser is None else theta_to_box(self.localiser(images)).clamp(0, 1)
 
     def features_and_maps(self, images: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The features of :meth:`forward`, and the map (N, C, H/16, W/16) that each branch pools."""
+        """Return the features of :meth:`forward`, and the map (N, C, H/16, W/16) that each branch pools."""
         theta = None if self.localiser is None else self.localiser(images)
         base = self.base(images)
         features: dict[str, Tensor] = {}
@@ -73,13 +73,13 @@ class CUHS(nn.Module):
 
 
 def make_hsl(config: NetworkConfig, pretrained: bool = True) -> HSL:
-    """A localiser whose trunk is the configured backbone up to ``res_conv4_1``."""
+    """Make a localiser whose trunk is the configured backbone up to ``res_conv4_1``."""
     parts = backbone(config.backbone, config.weights if pretrained else "none")
     return HSL(parts.base, parts.base_width)
 
 
 def parameter_mib(module: nn.Module) -> float:
-    """Size of the parameters in MiB as float32, the unit of the paper's Table 2."""
+    """Return the size of the parameters in MiB as float32, the unit of the paper's Table 2."""
     return sum(p.numel() for p in module.parameters()) * 4 / 2**20
 
 

@@ -1,4 +1,4 @@
-"""Head-shoulder segmentation layer (HSL): where the head and shoulders are, and the crop of a map there."""
+"""Head-shoulder segmentation layer (HSL): localises head and shoulders, and crops a feature map there."""
 
 from typing import cast
 
@@ -10,17 +10,18 @@ UPPER_THIRD = (0.0, 0.0, 1.0, 1 / 3)
 
 
 class HSL(nn.Module):
-    """Localiser of the head-shoulder region with a trunk of its own (Eq. 7).
+    """Localiser of the head-shoulder region (Eq. 7), with a trunk of its own.
 
-    It reads the image through its own copy of the backbone up to ``res_conv4_1``, not the branch that the main
-    training goes on changing: frozen, it cannot drift (see docs/decisions.md). Four parameters T_θ come out:
-    scales s_x, s_y in (0, 1) by a sigmoid and translations t_x, t_y in (-1, 1) by a tanh.
+    The trunk is its own copy of the backbone up to ``res_conv4_1``. It does not share the branch that the main
+    training keeps changing, so the frozen localiser cannot drift (see docs/decisions.md). It predicts four
+    parameters T_θ: scales s_x, s_y in (0, 1) by a sigmoid, and translations t_x, t_y in (-1, 1) by a tanh.
 
     Args:
-        trunk: images (N, 3, H, W) to (N, width, H/16, W/16).
+        trunk: maps images (N, 3, H, W) to (N, width, H/16, W/16).
         width: channels of the trunk's output.
-        grid: h×w cells that the trunk's output is pooled to before the fully connected layer: 1×1 is global
-            average pooling, which forgets where things are.
+        grid: h×w cells that the trunk's output is pooled to before the fully connected layer; 1×1 is global
+            average pooling, which loses all positions.
+        reduced: channels that the trunk's output is reduced to before pooling.
     """
 
     def __init__(self, trunk: nn.Module, width: int, grid: tuple[int, int] = (8, 4), reduced: int = 32) -> None:
@@ -33,52 +34,52 @@ class HSL(nn.Module):
         self.start_at(torch.tensor(UPPER_THIRD))
 
     def start_at(self, box: Tensor) -> None:
-        """Make ``box`` (4,), x1 y1 x2 y2 in [0, 1], the prediction that training starts from."""
+        """Initialise the prediction to ``box`` (4,), x1 y1 x2 y2 in [0, 1]."""
         theta = box_to_theta(box[None].float())[0].clamp(-0.98, 0.98)
         with torch.no_grad():
             self.fc.bias[:2] = torch.logit(theta[:2].clamp(min=0.02))
             self.fc.bias[2:] = torch.atanh(theta[2:])
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W) to T_θ (N, 4): s_x, s_y, t_x, t_y."""
+        """Map images (N, 3, H, W) to T_θ (N, 4): s_x, s_y, t_x, t_y."""
         cells = F.adaptive_avg_pool2d(self.reduce(self.trunk(images)), self.grid)
         raw = self.fc(cells.flatten(1)).float()
         return torch.cat([raw[:, :2].sigmoid(), raw[:, 2:].tanh()], dim=1)
 
 
 class FrozenHSL(nn.Module):
-    """A trained HSL inside the network: no gradient, statistics fixed, in training mode too."""
+    """A trained HSL inside the network: without gradient, and with fixed statistics even in training."""
 
     def __init__(self, hsl: HSL) -> None:
         super().__init__()
         self.hsl = hsl.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "FrozenHSL":
-        """Stay in evaluation mode: running statistics that go on moving would move the boxes."""
+        """Stay in evaluation mode: changing running statistics would move the boxes."""
         super().train(mode)
         self.hsl.eval()
         return self
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W) to T_θ (N, 4)."""
+        """Map images (N, 3, H, W) to T_θ (N, 4)."""
         return cast(Tensor, self.hsl(images))
 
 
 def theta_to_box(theta: Tensor) -> Tensor:
-    """r(·) of Eq. 15: T_θ (N, 4) to corners x1 y1 x2 y2 (N, 4) in [0, 1] coordinates, not clipped to the image."""
+    """r(·) of Eq. 15: map T_θ (N, 4) to corners x1 y1 x2 y2 (N, 4) in [0, 1], not clipped to the image."""
     scale, translation = theta[:, :2], theta[:, 2:]
     return (torch.cat([translation - scale, translation + scale], dim=1) + 1) / 2
 
 
 def box_to_theta(box: Tensor) -> Tensor:
-    """The inverse of :func:`theta_to_box`: (N, 4) to (N, 4)."""
+    """Invert :func:`theta_to_box`: (N, 4) to (N, 4)."""
     low, high = box[:, :2] * 2 - 1, box[:, 2:] * 2 - 1
     return torch.cat([(high - low) / 2, (high + low) / 2], dim=1)
 
 
 def crop(features: Tensor, theta: Tensor, size: tuple[int, int]) -> Tensor:
-    """Sample the region T_θ of a feature map by Eq. 7, bilinearly.
+    """Sample the region T_θ of a feature map bilinearly (Eq. 7).
 
     Args:
         features: F_3, (N, C, H, W).
@@ -86,7 +87,7 @@ def crop(features: Tensor, theta: Tensor, size: tuple[int, int]) -> Tensor:
         size: h×w of the crop, in cells.
 
     Returns:
-        F'_3, (N, C, h, w); outside the map is zero.
+        F'_3, (N, C, h, w); zero outside the map.
     """
     zero = torch.zeros_like(theta[:, 0])
     s_x, s_y, t_x, t_y = theta.unbind(1)
@@ -96,7 +97,7 @@ def crop(features: Tensor, theta: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of boxes (N, 4) and (N, 4), clipped to the image: (N,)."""
+    """Compute the intersection over union (N,) of boxes (N, 4) and (N, 4), clipped to the image."""
     a, b = a.clamp(0, 1), b.clamp(0, 1)
     sides = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0)
     overlap = sides.prod(1)

@@ -1,4 +1,4 @@
-"""Instance normalisation, and the BN blocks that it turns into IN blocks."""
+"""Instance normalisation, and the conversion of BN blocks to IN blocks."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 class InstanceNorm(nn.Module):
     """Affine instance normalisation (Eq. 3 and 4).
 
-    The result is :class:`torch.nn.InstanceNorm2d`'s. On maps of a few dozen cells PyTorch's kernels spend their time
-    on strides; written as products over the channels-last layout it takes less than half as long on CPUs
-    (``benchmarks/instance_norm.py``).
+    The result equals that of :class:`torch.nn.InstanceNorm2d`. On maps of a few dozen cells PyTorch's kernels
+    spend their time on strides. Matrix products over the channels-last layout take less than half as long on
+    CPUs (``benchmarks/instance_norm.py``).
 
     Args:
         channels: C.
-        eps: added to the variance.
+        eps: value added to the variance.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
@@ -25,13 +25,13 @@ class InstanceNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape and dtype, in the channels-last layout."""
+        """Normalise (N, C, H, W); same shape and dtype, in the channels-last layout."""
         result: Tensor = _Normalise.apply(x, self.weight, self.bias, self.eps)
         return result
 
 
 class _Normalise(torch.autograd.Function):
-    """Statistics in float32 whatever the autocast; gradients by hand, which saves five passes over the map."""
+    """Normalisation with float32 statistics under any autocast; its own backward saves five passes over the map."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
@@ -59,7 +59,7 @@ class _Normalise(torch.autograd.Function):
 
 
 def _mean(x: Tensor) -> Tensor:
-    """(N, C, H, W) to (N, C, 1, 1): over the channels-last layout a matrix product is the fastest sum there is."""
+    """Mean over the cells, (N, C, H, W) to (N, C, 1, 1); a matrix product is the fastest sum in channels-last."""
     n, c, h, w = x.shape
     cells = x.permute(0, 2, 3, 1).reshape(n, h * w, c)
     return torch.bmm(x.new_full((n, 1, h * w), 1 / (h * w)), cells).view(n, c, 1, 1)
@@ -68,7 +68,7 @@ def _mean(x: Tensor) -> Tensor:
 def with_instance_norm(block: nn.Module) -> nn.Module:
     """Replace each BN layer of ``block`` by an affine IN layer (Eq. 3 and 4), in place.
 
-    γ and β start at the BN layer's, so that ImageNet weights stay of use.
+    γ and β keep the BN layer's values, so that ImageNet weights remain useful.
     """
     for name, child in block.named_children():
         if isinstance(child, nn.BatchNorm2d):

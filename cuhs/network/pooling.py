@@ -8,7 +8,7 @@ class GAP(nn.Module):
     """Global average pooling."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C)."""
+        """Map (N, C, H, W) to (N, C)."""
         return x.mean(dim=(2, 3))
 
 
@@ -16,14 +16,15 @@ class GMP(nn.Module):
     """Global max pooling."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C)."""
+        """Map (N, C, H, W) to (N, C)."""
         return x.amax(dim=(2, 3))
 
 
 class GeM(nn.Module):
-    """Generalised mean pooling, Eq. 16 with a learnable exponent θ.
+    """Generalised mean pooling (Eq. 16) with a learnable exponent θ.
 
-    Eq. 16 sums where the text wants the range from average (θ = 1) to maximum pooling (θ → ∞): that is the mean.
+    Eq. 16 writes a sum. This takes the mean: only then is θ = 1 average pooling, as the paper's text says, and
+    θ → ∞ maximum pooling.
     """
 
     def __init__(self, theta: float = 3.0, eps: float = 1e-6) -> None:
@@ -32,12 +33,12 @@ class GeM(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W), values below ``eps`` count as ``eps``, to (N, C)."""
-        # At least float32 whatever the autocast: a cube overflows float16 at 40.
+        """Map (N, C, H, W) to (N, C); values below ``eps`` count as ``eps``."""
+        # Use at least float32 under any autocast: in float16 the cube of 41 overflows.
         x = x.to(torch.promote_types(x.dtype, torch.float32)).clamp(min=self.eps)
         return x.pow(self.theta).mean(dim=(2, 3)).pow(1 / self.theta)
 
 
 def pooling(name: str) -> nn.Module:
-    """``gap``, ``gmp`` or ``gem``."""
+    """Return a pooling by name: ``gap``, ``gmp`` or ``gem``."""
     return {"gap": GAP, "gmp": GMP, "gem": GeM}[name]()

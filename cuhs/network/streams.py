@@ -1,6 +1,6 @@
-"""The streams: each takes the common base's map and gives named features (N, c).
+"""The streams of the network: each maps the shared base's output to named features (N, c).
 
-A network is a list of these; the paper's ablations are other lists.
+A network is a set of streams; the paper's ablations are other sets.
 """
 
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ THIRDS = {"upper": 0, "middle": 1, "lower": 2}
 
 
 class Reduction(nn.Module):
-    """1×1 convolution from C to c channels on a pooled feature; without c the feature stays as it is."""
+    """1×1 convolution of a pooled feature from C to c channels; without c, the feature stays as it is."""
 
     def __init__(self, width: int, channels: int | None) -> None:
         super().__init__()
@@ -23,12 +23,12 @@ class Reduction(nn.Module):
         self.project = nn.Linear(width, channels, bias=False) if channels else nn.Identity()
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """(N, C) to (N, c): on a 1×1 map a convolution is a linear layer."""
+        """Map (N, C) to (N, c); on a 1×1 map a convolution is a linear layer."""
         return self.project(pooled)
 
 
 class Global(nn.Module):
-    """BN stream: F^BN by the BN block, pooled and reduced to f^BN (section 3.2)."""
+    """BN stream: the BN block computes F^BN, which is pooled and reduced to f^BN (section 3.2)."""
 
     def __init__(self, name: str, parts: Backbone, config: GlobalStream, channels: int) -> None:
         super().__init__()
@@ -39,13 +39,13 @@ class Global(nn.Module):
         self.widths = {name: self.reduce.width}
 
     def forward(self, base: Tensor, theta: Tensor | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Base map (N, B, H, W) to features {name: (N, c)} and the maps {name: (N, C, H, W)} before pooling."""
+        """Map the base's output (N, B, H, W) to {name: feature (N, c)} and {name: map (N, C, H, W)}."""
         features = self.block(base)
         return {self.name: self.reduce(self.pool(features))}, {self.name: features}
 
 
 class Instance(nn.Module):
-    """IN stream: one IN branch, or two of which the second explores what the first overlooks (section 3.3)."""
+    """IN stream: one IN branch, or two, where the second explores what the first overlooks (section 3.3)."""
 
     def __init__(self, name: str, parts: Backbone, config: InstanceStream, channels: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Instance(nn.Module):
         self.widths = dict.fromkeys(self.names, channels)
 
     def forward(self, base: Tensor, theta: Tensor | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Base map to f^IN_1 and f^IN_2, and the maps F_1 and F'_2 = F_2 ⊙ A' (Eq. 6)."""
+        """Map the base's output to f^IN_1 and f^IN_2, and to the maps F_1 and F'_2 = F_2 ⊙ A' (Eq. 6)."""
         maps = [block(base) for block in self.blocks]
         if len(maps) == 2:
             maps[1] = maps[1] * exploration_mask(maps[0], self.top_k)
@@ -66,7 +66,7 @@ class Instance(nn.Module):
 
 
 class Part(nn.Module):
-    """Stream on one region: BN block, crop, HAN, pooling, reduction to f_h (section 3.4)."""
+    """Stream on one region: BN block, crop, HAN, pooling and reduction to f_h (section 3.4)."""
 
     def __init__(self, name: str, parts: Backbone, config: PartStream, channels: int) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Part(nn.Module):
         self.widths = {name: channels}
 
     def forward(self, base: Tensor, theta: Tensor | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Base map, and T_θ (N, 4) where the region is learned, to f_h and its map F_3."""
+        """Map the base's output, and T_θ (N, 4) if the region is learned, to f_h and its map F_3."""
         features = self.block(base)
         attended = self.attention(self._cut(features, theta))
         return {self.name: self.reduce(self.pool(attended))}, {self.name: features}

@@ -1,1 +1,1 @@
-"""Training loops that take a model and data and yield metrics."""
+"""Training loops: they take a model and data and return metrics."""

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent."""
+"""Checkpoints that are either complete or do not count."""
 
 import hashlib
 import json
@@ -14,14 +14,14 @@ STATE, MANIFEST, PARTIAL = "state.pt", "manifest.json", "manifest.json.part"
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values to ``folder``; the manifest with size and SHA-256 comes last."""
+    """Write tensors and plain values to ``folder``, then the manifest that completes the checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(state, folder / STATE)
     write_manifest(folder)
 
 
 def write_manifest(folder: Path) -> None:
-    """List size and SHA-256 of every file in ``folder``: what makes a checkpoint exist."""
+    """Write the size and SHA-256 of every file in ``folder``; a checkpoint without this manifest does not count."""
     files = {
         str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
         for path in sorted(folder.rglob("*"))
@@ -33,24 +33,24 @@ def write_manifest(folder: Path) -> None:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether the manifest is there and every file is what it says."""
+    """Return whether the manifest exists and every file matches it."""
     try:
         files = json.loads((folder / MANIFEST).read_text())
-        # Only what lies here: a manifest may come from elsewhere and name any file of this machine.
+        # Check files of this folder only: a manifest may come from elsewhere and name any file of this machine.
         here = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
         return STATE in files and all(
             here[name].stat().st_size == entry["bytes"] and _sha256(here[name]) == entry["sha256"]
             for name, entry in files.items()
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # absent, not JSON, or other JSON
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # missing, or not a manifest's JSON
         return False
 
 
 def load(folder: Path) -> dict[str, Any]:
-    """Read a checkpoint; nothing in it is executed.
+    """Read a checkpoint, without executing anything in it.
 
     Raises:
-        CuhsError: it is damaged, or holds more than tensors and plain values.
+        CuhsError: the checkpoint is damaged, or holds more than tensors and plain values.
     """
     if not is_whole(folder):
         raise CuhsError(f"{folder}: damaged checkpoint (its manifest and files differ); delete it to start afresh")

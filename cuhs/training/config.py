@@ -1,4 +1,4 @@
-"""What both trainings can be told."""
+"""Settings of the two trainings."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Schedule(Config):
-    """Adam with weight decay; the rate warms up linearly, then falls in steps or along a cosine."""
+    """Adam with weight decay; the learning rate warms up linearly, then falls in steps or along a cosine."""
 
     epochs: Positive
     lr: Annotated[float, Field(gt=0)] = 3e-4
@@ -28,28 +28,28 @@ class Schedule(Config):
 
 
 class HslTraining(Schedule):
-    """First step: the head-shoulder localiser alone (Eq. 15)."""
+    """Step 1: training of the head-shoulder localiser alone (Eq. 15)."""
 
     epochs: Positive = 50
     batch: Positive = 64
     pad: Annotated[int, Field(ge=0, lt=128)] = 0
     jitter: Share = 0.0
-    held_out: Annotated[float, Field(gt=0, lt=1, description="share of identities that IoU is measured on")] = 0.1
+    held_out: Annotated[float, Field(gt=0, lt=1, description="share of identities held out to measure IoU")] = 0.1
     seed: int = 0
 
 
 class ReIDTraining(Schedule):
-    """Second step: the whole network with the localiser frozen (Eq. 14)."""
+    """Step 2: training of the whole network, with the localiser frozen (Eq. 14)."""
 
     epochs: Positive = 90
-    identities: Annotated[int, Field(ge=2, description="P, identities a batch")] = 16
-    images_per_identity: Annotated[int, Field(ge=2, description="K")] = 4
+    identities: Annotated[int, Field(ge=2, description="P, identities in a batch")] = 16
+    images_per_identity: Annotated[int, Field(ge=2, description="K, images of each identity in a batch")] = 4
     eta_1: Annotated[float, Field(ge=0, description="weight of the cross-entropy")] = 1.0
     eta_2: Annotated[float, Field(ge=0, description="weight of the metric loss")] = 1.0
     margin: Annotated[float, Field(gt=0, description="α of the triplet loss")] = 0.3
     metric_loss: Literal["triplet", "lifted", "contrastive", "circle", "instance"] = "triplet"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    pad: Annotated[int, Field(ge=0, lt=128, description="pixels at 384×128 that an image is shifted by at most")] = 0
+    pad: Annotated[int, Field(ge=0, lt=128, description="largest shift of an image, in pixels at 384×128")] = 0
     jitter: Share = 0.0
     erasing: Share = 0.5
     sync_bn: bool = False

@@ -1,4 +1,4 @@
-"""An epoch of either training, from its beginning or from where it was cut off."""
+"""One epoch of either training; it can resume in the middle."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,13 +17,13 @@ OnStep = Callable[[int, int], None]
 
 @dataclass
 class EpochPart:
-    """What a worker has done of an epoch; it grows with each step, and the epoch can be gone on with from it.
+    """One worker's progress in an epoch; each step updates it, and the epoch can resume from it.
 
     Attributes:
-        steps: that are done.
-        images: that this worker trained on.
-        seconds: that it took.
-        losses: sums over the steps, numbers or tensors of no dimension.
+        steps: number of completed steps.
+        images: number of images that this worker trained on.
+        seconds: time spent.
+        losses: sums over the completed steps, as numbers or scalar tensors.
     """
 
     steps: int = 0
@@ -32,17 +32,17 @@ class EpochPart:
     losses: dict[str, float | Tensor] = field(default_factory=dict)
 
     def state(self) -> dict[str, Any]:
-        """As plain values, for a checkpoint."""
+        """Return plain values for a checkpoint."""
         return {**vars(self), "losses": {name: float(value) for name, value in self.losses.items()}}
 
     @classmethod
     def of_worker(cls, states: Sequence[Mapping[str, Any]], rank: int, workers: int) -> "EpochPart":
-        """A worker's own, from those of all; an equal share where they were more workers or fewer.
+        """Pick a worker's progress from that of all workers; share it out equally if their number changed.
 
         Args:
-            states: what :meth:`state` gave on each worker; none at an epoch's beginning.
-            rank: of the worker.
-            workers: how many there are now.
+            states: results of :meth:`state` on all workers; empty at the beginning of an epoch.
+            rank: index of the worker.
+            workers: number of workers now.
         """
         if not states:
             return cls()
@@ -58,13 +58,13 @@ class EpochPart:
 
 @dataclass
 class Epoch:
-    """An epoch that is to be trained, or what is left of it.
+    """An epoch to train, from its beginning or from where it was interrupted.
 
     Attributes:
-        number: counted from 0.
-        steps: of the whole epoch.
-        part: what this worker has done of it.
-        on_step: called with (done, steps) after each step; what it raises cuts the epoch off.
+        number: index of the epoch, from 0.
+        steps: number of steps in the whole epoch.
+        part: this worker's progress.
+        on_step: called with (done, steps) after each step; an exception from it interrupts the epoch.
     """
 
     number: int
@@ -80,17 +80,17 @@ def train_steps(
     config: Schedule,
     epoch: Epoch,
 ) -> dict[str, float]:
-    """The steps of an epoch that are left, each one down the gradient of ``losses(batch)["loss"]``.
+    """Train the remaining steps of an epoch, each one down the gradient of ``losses(batch)["loss"]``.
 
     Args:
-        losses: of a batch, by name.
-        batches: this worker's part of each global batch, without those that are done.
-        optimizer: over what is trained.
+        losses: returns the losses of a batch, by name.
+        batches: this worker's part of each remaining global batch.
+        optimizer: optimiser of the trained parameters.
         config: the schedule.
-        epoch: its part grows with each step.
+        epoch: the epoch; its ``part`` is updated with each step.
 
     Returns:
-        Means over the whole epoch of this worker's losses, ``lr`` at the end, and ``images_per_second``.
+        This worker's mean losses over the whole epoch, the final ``lr``, and ``images_per_second``.
     """
     part, steps = epoch.part, epoch.steps
     started = time.perf_counter() - part.seconds

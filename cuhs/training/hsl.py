@@ -1,4 +1,4 @@
-"""First step of training (Eq. 15): the localiser alone, and how well it localises."""
+"""Training step 1 (Eq. 15): the localiser alone, and how accurately it localises."""
 
 from collections.abc import Iterable
 
@@ -14,13 +14,13 @@ from cuhs.training.epoch import Epoch, train_steps
 
 
 def split_boxed(pids: np.ndarray, boxes: np.ndarray, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the boxed images to train on, and of those of held-out identities.
+    """Split the boxed images by identity; return the indices to train on and the held-out indices.
 
     Args:
         pids: (N,) identities.
         boxes: (N, 4), NaN where there is none.
-        held_out: share of the identities; at least one is held out and one trained on.
-        seed: of the choice.
+        held_out: share of the identities to hold out; at least one is held out and one is kept.
+        seed: seed of the choice.
     """
     boxed = np.flatnonzero(~np.isnan(boxes[:, 0]))
     identities = np.unique(pids[boxed])
@@ -37,10 +37,10 @@ def train_hsl_epoch(
     config: HslTraining,
     epoch: Epoch,
 ) -> dict[str, float]:
-    """One pass of the HSL over ``batches`` whose images all have a box; arguments as of ``train_epoch``.
+    """Train the HSL for one epoch; all images must have a box. Arguments as for :func:`.reid.train_epoch`.
 
     Returns:
-        Means of this worker over the whole epoch: ``loss``, ``lr`` at the end, ``images_per_second``.
+        This worker's means over the whole epoch: ``loss``, the final ``lr``, ``images_per_second``.
     """
     model.train()
     device = next(model.parameters()).device
@@ -53,12 +53,12 @@ def train_hsl_epoch(
 
 @torch.no_grad()
 def mean_iou(localise: nn.Module, batches: Iterable[Batch], device: torch.device) -> float:
-    """Mean IoU of predicted and true boxes over images that all have a box.
+    """Compute the mean IoU of predicted and true boxes; all images must have a box.
 
     Args:
-        localise: images (n, 3, H, W) to T_θ (n, 4).
-        batches: images as they are, without augmentation.
-        device: of the localiser.
+        localise: maps images (n, 3, H, W) to T_θ (n, 4).
+        batches: images without augmentation.
+        device: device of the localiser.
     """
     localise.eval()
     values = [iou(theta_to_box(localise(batch.images.to(device))), batch.boxes.to(device)).cpu() for batch in batches]
@@ -66,7 +66,7 @@ def mean_iou(localise: nn.Module, batches: Iterable[Batch], device: torch.device
 
 
 def constant_box_iou(train: np.ndarray, held_out: np.ndarray) -> float:
-    """IoU of always answering the mean training box: what a localiser has to beat.
+    """Compute the IoU of always predicting the mean training box, the baseline that a localiser has to beat.
 
     Args:
         train, held_out: boxes (N, 4) and (M, 4), none of them NaN.

@@ -1,4 +1,4 @@
-"""Main training (Eq. 14): one epoch at a time, the same on one worker and on many."""
+"""Training step 2 (Eq. 14): one epoch at a time, with the same result on one worker and on several."""
 
 from collections.abc import Iterable
 from typing import cast
@@ -17,7 +17,7 @@ class Classified(nn.Module):
     """The network with a classifier for each of its branches; only training needs the classifiers.
 
     Args:
-        network: what is trained.
+        network: network to train.
         identities: number of classes.
     """
 
@@ -31,7 +31,7 @@ class Classified(nn.Module):
             nn.init.normal_(cast(Tensor, classifier.weight), std=0.001)
 
     def forward(self, images: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Images (n, 3, H, W) to features {branch: (n, c)} and logits {branch: (n, identities)}."""
+        """Map images (n, 3, H, W) to features {branch: (n, c)} and logits {branch: (n, identities)}."""
         features = self.network(images)
         necked = self.network.classified(features)
         return features, {name: self.classifiers[name](necked[name]) for name in features}
@@ -44,18 +44,18 @@ def train_epoch(
     config: ReIDTraining,
     epoch: Epoch,
 ) -> dict[str, float]:
-    """One pass over ``batches``.
+    """Train for one epoch.
 
     Args:
-        model: :class:`Classified`, wrapped for distributed training or not; trained on the device that it is on.
-        batches: this worker's part of each global batch, without those that are done.
-        optimizer: over the model's parameters.
+        model: a :class:`Classified`, optionally wrapped for distributed training; trained on its own device.
+        batches: this worker's part of each remaining global batch.
+        optimizer: optimiser of the model's parameters.
         config: losses and schedule.
-        epoch: its part grows with each step.
+        epoch: the epoch; its ``part`` is updated with each step.
 
     Returns:
-        Means of this worker over the whole epoch: ``loss``, its terms ``loss/cross_entropy/BRANCH`` and, by the
-        metric loss's name, ``loss/triplet/BRANCH``; ``lr`` at the end, and ``images_per_second``.
+        This worker's means over the whole epoch: ``loss``, its terms ``loss/cross_entropy/BRANCH`` and (named
+        after the metric loss) ``loss/triplet/BRANCH``; also the final ``lr`` and ``images_per_second``.
     """
     model.train()
     device = next(model.parameters()).device

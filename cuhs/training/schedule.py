@@ -9,9 +9,9 @@ from cuhs.training.config import Schedule
 
 
 def adam(module: nn.Module, schedule: Schedule) -> torch.optim.Adam:
-    """Adam with β = (0.9, 0.999) over what is trainable; weight decay only where it shrinks a matrix.
+    """Make Adam with β = (0.9, 0.999) for the trainable parameters; only matrices and kernels decay.
 
-    Decay on normalisation layers and on GeM's exponent would pull them to zero for nothing.
+    Weight decay would only pull normalisation layers and GeM's exponent to zero, without benefit.
     """
     trainable = [p for p in module.parameters() if p.requires_grad]
     return torch.optim.Adam(
@@ -24,9 +24,9 @@ def adam(module: nn.Module, schedule: Schedule) -> torch.optim.Adam:
 
 
 def learning_rate(schedule: Schedule, epoch: float) -> float:
-    """The rate at a point of the training, ``epoch`` counting from 0 and going on within an epoch.
+    """Return the learning rate at ``epoch``, which counts from 0 and has fractions within an epoch.
 
-    Steps divide by 10 at each milestone (section 5.1); the cosine ends at a hundredth of the rate.
+    Steps divide by 10 at each milestone (section 5.1). The cosine ends at a hundredth of the initial rate.
     """
     if epoch < schedule.warmup_epochs:
         return schedule.lr * (0.01 + 0.99 * epoch / schedule.warmup_epochs)
@@ -37,6 +37,6 @@ def learning_rate(schedule: Schedule, epoch: float) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Put a rate into every parameter group."""
+    """Set the learning rate of every parameter group."""
     for group in optimizer.param_groups:
         group["lr"] = rate
