@@ -1,0 +1,168 @@
+"""One Ray Train worker: it builds its part of a training, resumes, trains epoch by epoch, and saves checkpoints."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from cuhs.errors import CuhsError
+from cuhs.machine import usable_cpus
+from cuhs.training.epoch import EpochPart, OnStep
+from pipelines.base.params import Params, with_values
+from pipelines.base.signals import Terminated
+from pipelines.storage.places import located
+from pipelines.training.machine_metrics import Gauges, MachineMetrics
+from pipelines.training.preemption import Notices
+from pipelines.training.progress import WorkerProgress
+
+T = TypeVar("T")
+
+
+class Training(Protocol):
+    """What a stage trains: its state, and one epoch of it."""
+
+    epochs: int
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Its state is checkpointed with the model's."""
+
+    @property
+    def model(self) -> nn.Module:
+        """What is checkpointed, not wrapped for distributed training."""
+
+    def epoch(self, epoch: int, part: EpochPart, on_step: OnStep) -> dict[str, float]:
+        """Train what ``part`` leaves of an epoch, counted from 0, on this worker's share of each batch.
+
+        ``part`` grows with each step, and then ``on_step(done, steps)`` is called; what it raises is let through.
+        """
+
+
+Make = Callable[[Params, dict[str, str], torch.device, int, int], Training]
+
+
+def work(config: dict[str, Any]) -> BaseException | None:
+    """One Ray Train worker, its data on its machine; gives why no training is possible, or goes on.
+
+    Every worker ends alike then and would again: that is told and not raised, which would start all of them again.
+    """
+    with located(config["places"]) as paths:
+        try:
+            _train(config, paths)
+        except (CuhsError, Terminated) as error:
+            return error
+    return None
+
+
+def _train(config: dict[str, Any], paths: dict[str, str]) -> None:
+    """Build, resume, train epoch by epoch."""
+    import ray.train.torch
+    from ray.train.collective import broadcast_from_rank_zero
+
+    context = ray.train.get_context()
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    device = ray.train.torch.get_device()
+    cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 1)
+    # Ray counts the machine's cores; threads beyond those this process may use would wait for one another.
+    torch.set_num_threads(max(1, min(math.ceil(cpus), usable_cpus())))
+    params, store = config["params"], config["checkpoints"]
+    if "weights" in paths:
+        params = with_values(params, {"network.weights": paths["weights"]})
+    training: Training = config["make"](params, paths, device, rank, workers)
+    progress = WorkerProgress(config["board"], rank, training.epochs)
+    machine = MachineMetrics(config["board"], context)
+    machine.start()
+    gauges = Gauges(config["name"], rank)
+    # All go on from the same one, whatever happens to it meanwhile.
+    with _failing_alone():
+        last = broadcast_from_rank_zero(store.newest() if rank == 0 else None)
+        state = store.load(last) if last else None
+    history: list[dict[str, float]] = []
+    part, notices = EpochPart(), Notices(config["board"], rank)
+    if state:
+        training.model.load_state_dict(state["model"])
+        training.optimizer.load_state_dict(state["optimizer"])
+        history = state["history"]
+        part = EpochPart.of_worker(state["parts"], rank, workers)
+
+    def save(parts: list[dict[str, Any]], epoch: int, step: int | None = None) -> None:
+        started = time.perf_counter()
+        with _failing_alone():
+            store.save(_state(training, history, parts), epoch, step)
+        gauges.checkpoint_seconds.set(time.perf_counter() - started)
+
+    def after_step(done: int, steps: int) -> None:
+        epoch = len(history)
+        progress.position(epoch, done, steps)
+        if not notices.new() or done == steps:  # a whole epoch is saved below
+            return
+        parts = _of_all_workers(part.state())
+        if rank == 0:
+            save(parts, epoch, done)
+        if notices.stop:
+            raise _terminated(epoch, done)
+        progress.say(f"a node has to go: epoch {epoch + 1} is saved after {done} of {steps} steps")
+
+    if len(history) == training.epochs:
+        # Killed after its last epoch; who waits for its measures gets them.
+        ray.train.report(history[-1])
+    for epoch in range(len(history), training.epochs):
+        own = training.epoch(epoch, part, after_step)
+        part = EpochPart()
+        gauges.images_per_second.set(own["images_per_second"])
+        metrics = _mean_over_workers(own)
+        if not all(math.isfinite(value) for value in metrics.values()):
+            raise CuhsError(f"the loss is not finite in epoch {epoch + 1}; lower lr or warm up longer")
+        history.append(metrics)
+        if rank == 0:
+            save([], epoch)
+        ray.train.report(metrics)
+        progress.end_epoch(history)
+        if notices.stop and len(history) < training.epochs:
+            raise _terminated(len(history), 0)
+    machine.stop()
+
+
+def _state(training: Training, history: list[dict[str, float]], parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a checkpoint holds; ``parts`` are each worker's of the epoch after the history's."""
+    return {
+        "model": training.model.state_dict(),
+        "optimizer": training.optimizer.state_dict(),
+        "history": history,
+        "parts": parts,
+    }
+
+
+def _terminated(epoch: int, done: int) -> Terminated:
+    return Terminated(f"stopped by SIGTERM; the same command goes on from epoch {epoch + 1}, step {done + 1}")
+
+
+@contextmanager
+def _failing_alone() -> Iterator[None]:
+    """What fails here fails on this worker only: the others wait for it, so Ray has to start all of them again."""
+    try:
+        yield
+    except CuhsError as error:
+        raise OSError(str(error)) from error
+
+
+def _of_all_workers(value: T) -> list[T]:
+    """What each worker gave, by rank."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return [value]
+    gathered = [value] * dist.get_world_size()
+    dist.all_gather_object(gathered, value)
+    return gathered
+
+
+def _mean_over_workers(metrics: dict[str, float]) -> dict[str, float]:
+    gathered = _of_all_workers(metrics)
+    means = {key: sum(m[key] for m in gathered) / len(gathered) for key in metrics}
+    if "images_per_second" in means:
+        means["images_per_second"] *= len(gathered)
+    return means
