@@ -6,9 +6,11 @@ outputs before a stage runs again. Such an entry has a relative path, which is r
 
 import json
 import logging
+import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ class Outbox:
 
     def pending(self) -> list[Entry]:
         """What waits, the oldest first."""
-        return [json.loads(path.read_text()) for path in self._paths()]
+        return [entry for _, entry in self._whole()]
 
     def put(self, entry: Entry) -> None:
         """Keep an entry until it is delivered; ``path`` in it names a file or folder that goes with it."""
@@ -72,25 +74,41 @@ class Outbox:
         if not self._folder.is_dir():
             return None
         with self._lock():
-            for path in self._paths():
+            for path, entry in self._whole():
                 try:
-                    send(self._placed(json.loads(path.read_text())))
+                    send(self._placed(entry))
                 except Exception as error:  # whatever a server can raise
                     self._keep_files()
                     return error
                 path.unlink()
                 shutil.rmtree(path.with_suffix(""), ignore_errors=True)
         # Not within the lock, which lies in it.
-        if not self._paths():
+        if not (self._paths() or self._set_aside()):
             shutil.rmtree(self._folder, ignore_errors=True)
         return None
 
     def _paths(self) -> list[Path]:
         return sorted(self._folder.glob("*.json"))
 
+    def _set_aside(self) -> list[Path]:
+        return sorted(self._folder.glob("*.damaged"))
+
+    def _whole(self) -> list[tuple[Path, Entry]]:
+        """The entries and their files, oldest first; a damaged one is set aside, and the others go on."""
+        found = []
+        for path in self._paths():
+            try:
+                found.append((path, _read(path)))
+            except CuhsError as error:
+                aside = path.with_suffix(".damaged")
+                log.warning("MLflow: %s; it is set aside as %s, and the others are sent", error, aside)
+                with suppress(FileNotFoundError):  # another process was faster
+                    path.replace(aside)
+        return found
+
     def _next(self) -> Path:
-        number = int(self._paths()[-1].stem) + 1 if self._paths() else 0
-        return self._folder / f"{number:06}.json"
+        taken = [int(path.stem) for path in (*self._paths(), *self._set_aside())]
+        return self._folder / f"{max(taken, default=-1) + 1:06}.json"
 
     def _placed(self, entry: Entry) -> Entry:
         if "path" not in entry or Path(entry["path"]).is_absolute():
@@ -103,12 +121,14 @@ class Outbox:
 
     def _write(self, path: Path, entry: Entry) -> None:
         unfinished = path.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(entry))
+        with unfinished.open("w") as file:
+            json.dump(entry, file)
+            file.flush()
+            os.fsync(file.fileno())
         unfinished.replace(path)
 
     def _keep_files(self) -> None:
-        for path in self._paths():
-            entry = json.loads(path.read_text())
+        for path, entry in self._whole():
             folder = path.with_suffix("").resolve()
             source = Path(entry.get("path", ""))
             if not source.is_absolute() or folder in source.parents or not source.exists():

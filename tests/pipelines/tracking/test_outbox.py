@@ -27,7 +27,7 @@ class Receiver:
 def test_entries_come_in_order_and_leave_nothing_behind(tmp_path: Path) -> None:
     outbox, receiver = Outbox(tmp_path / "box"), Receiver()
     for number in range(12):
-        outbox.put({"number": number})
+        outbox.put({"do": "note", "number": number})
     assert outbox.deliver(receiver) is None
     assert [entry["number"] for entry in receiver.got] == list(range(12))
     assert not (tmp_path / "box").exists()
@@ -39,9 +39,9 @@ def test_an_empty_box_sends_nothing(tmp_path: Path) -> None:
 
 def test_what_fails_stays_with_all_after_it_for_the_next_process(tmp_path: Path) -> None:
     outbox, receiver = Outbox(tmp_path / "box"), Receiver(here=False)
-    outbox.put({"number": 0})
+    outbox.put({"do": "note", "number": 0})
     assert isinstance(outbox.deliver(receiver), ConnectionError)
-    outbox.put({"number": 1})
+    outbox.put({"do": "note", "number": 1})
     again = Outbox(tmp_path / "box")
     assert [entry["number"] for entry in again.pending()] == [0, 1]
     receiver.here = True
@@ -54,7 +54,7 @@ def test_a_kept_folder_goes_with_its_entry(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "a.json").write_text("first")
     outbox = Outbox(tmp_path / "box")
-    outbox.put({"path": str(folder)})
+    outbox.put({"do": "note", "path": str(folder)})
     outbox.deliver(Receiver(here=False))
     (folder / "a.json").write_text("second")
     seen = []
@@ -67,7 +67,7 @@ def test_a_kept_file_is_as_it_was_when_delivery_failed(tmp_path: Path) -> None:
     file = tmp_path / "metrics.json"
     file.write_text("first")
     outbox = Outbox(tmp_path / "box")
-    outbox.put({"path": str(file)})
+    outbox.put({"do": "note", "path": str(file)})
     outbox.deliver(Receiver(here=False))
     file.unlink()
     outbox.deliver(Receiver(here=False))
@@ -164,3 +164,23 @@ def test_two_processes_share_a_box_without_loss(tmp_path: Path) -> None:
     assert Outbox(tmp_path / "box").deliver(receiver) is None
     for name in "ab":
         assert [entry["number"] for entry in receiver.got if entry["from"] == name] == list(range(20))
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", "[]", '{"do": 3}', "\x00" * 40, "[" * 100_000])
+def test_a_damaged_entry_is_set_aside_and_named_and_the_others_are_sent(
+    tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox, receiver = Outbox(tmp_path / "box"), Receiver()
+    for number in range(3):
+        outbox.put({"do": "note", "number": number})
+    (tmp_path / "box/000001.json").write_text(content)
+    assert [entry["number"] for entry in outbox.pending()] == [0, 2]
+    assert "000001.json" in caplog.text and "set aside as" in caplog.text
+    assert outbox.deliver(receiver) is None
+    assert [entry["number"] for entry in receiver.got] == [0, 2]
+    assert (tmp_path / "box/000001.damaged").read_text() == content
+    # It is said once, and a new entry takes neither its place nor that of one that was sent.
+    caplog.clear()
+    outbox.put({"do": "note", "number": 3})
+    assert outbox.deliver(receiver) is None and receiver.got[-1]["number"] == 3
+    assert caplog.text == ""
