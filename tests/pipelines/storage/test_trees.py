@@ -109,7 +109,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
 def test_sums_are_in_the_server_s_notation(
     size: int, parts: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trees, "PART", 10)
+    monkeypatch.setattr(trees, "PART_SIZE", 10)
     data = bytes(range(size))
     (tmp_path / "f").write_bytes(data)
     found = sums(tmp_path / "f")

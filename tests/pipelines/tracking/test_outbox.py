@@ -150,7 +150,7 @@ def test_a_path_in_an_entry_here_stays_in_its_outbox(tmp_path: Path) -> None:
 
 def _put_many(folder: Path, name: str) -> None:
     for number in range(20):
-        Outbox(folder).put({"from": name, "number": number})
+        Outbox(folder).put({"do": "note", "from": name, "number": number})
 
 
 def test_two_processes_share_a_box_without_loss(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import ray
 import ray.train
 import ray.train.collective
 
+from pipelines.base.signals import on_sigterm
 from pipelines.training import preemption
-from pipelines.training.preemption import Notices, on_sigterm
+from pipelines.training.preemption import Notices
 
 
 class World:
