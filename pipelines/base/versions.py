@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from cuhs.data.shards import read_summary
 from pipelines.base import stages
 from pipelines.base.paths import DATASET
 
-COMMIT, DIRTY = "CUHS_COMMIT", "CUHS_DIRTY"
+# A job on a cluster finds its commit here, as JSON of :class:`Commit`.
+CODE = "CUHS_CODE"
 
 
 def data_version(root: Path = DATASET) -> str:
@@ -63,19 +65,48 @@ def run_name(stage: str, **inputs: Any) -> str:
     return f"{stage}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def git_commit() -> tuple[str, bool]:
-    """The commit checked out and whether tracked files differ from it; empty outside a repository.
+@dataclass(frozen=True)
+class Commit:
+    """The commit that code comes from.
+
+    Attributes:
+        id: 40 hexadecimal digits; empty where it is not known.
+        dirty: whether tracked files differ from it; none where that is not known.
+        unknown: why something is not known; empty where everything is.
+    """
+
+    id: str
+    dirty: bool | None
+    unknown: str = ""
+
+    def __str__(self) -> str:
+        if not self.id:
+            return f"unknown ({self.unknown})"
+        changes = {True: " with local changes", False: "", None: f", local changes unknown ({self.unknown})"}
+        return self.id + changes[self.dirty]
+
+
+def git_commit() -> Commit:
+    """The commit checked out, and whether tracked files differ from it.
 
     ``params.yaml`` and ``dvc.lock`` do not count: DVC rewrites both, and a run has its parameters anyway. A job on
-    a cluster has no repository and is told.
+    a cluster has no repository; it is told by an environment variable.
     """
-    if commit := os.environ.get(COMMIT):
-        return commit, os.environ.get(DIRTY) == "True"
+    if told := os.environ.get(CODE):
+        return Commit(**json.loads(told))
+    commit = ""
     try:
         commit = _git("rev-parse", "HEAD")
-        return commit, bool(_git("status", "--porcelain", "--untracked-files=no", ":!params.yaml", ":!dvc.lock"))
-    except (OSError, subprocess.CalledProcessError):
-        return "", False
+        changed = _git("status", "--porcelain", "--untracked-files=no", ":!params.yaml", ":!dvc.lock")
+        return Commit(commit, bool(changed))
+    except FileNotFoundError:
+        return Commit("", None, "git is not installed")
+    except OSError as error:
+        return Commit(commit, None, f"git: {error.strerror}")
+    except subprocess.CalledProcessError as error:
+        # Such as "not a git repository" and "dubious ownership", with git's own mend in the lines below.
+        said = (error.stderr.strip().splitlines() or ["git failed"])[0]
+        return Commit(commit, None, said.removeprefix("fatal: ")[:200])
 
 
 def _git(*arguments: str) -> str:

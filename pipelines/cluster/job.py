@@ -16,7 +16,7 @@ from pathlib import Path
 from cuhs.errors import CuhsError
 from pipelines.base import cli
 from pipelines.base.paths import OUTBOX
-from pipelines.base.versions import COMMIT, DIRTY
+from pipelines.base.versions import CODE
 from pipelines.storage import places
 from pipelines.storage.inside import below, inside
 from pipelines.storage.object_store import VARIABLE, ObjectStore
@@ -37,7 +37,7 @@ class JobOrder:
         outputs: paths that it makes.
         store: the object store's address.
         tracking: MLflow's, as seen from where the job was submitted; the cluster's own goes first.
-        commit, dirty: of the code.
+        commit: of the code, as :class:`pipelines.base.versions.Commit` has it.
     """
 
     stage: str
@@ -45,8 +45,7 @@ class JobOrder:
     outputs: tuple[str, ...]
     store: str
     tracking: str
-    commit: str
-    dirty: bool
+    commit: dict[str, str | bool | None]
 
     def to_json(self) -> str:
         """As :func:`read` takes it."""
@@ -93,7 +92,7 @@ def _work() -> None:
     sys.argv = [order.stage]
     os.environ[VARIABLE] = order.store
     os.environ.setdefault("MLFLOW_TRACKING_URI", order.tracking)
-    os.environ |= {COMMIT: order.commit, DIRTY: str(order.dirty)}
+    os.environ[CODE] = json.dumps(order.commit)
     store = ObjectStore.from_environment()
     # Ray gives one folder with the code to all jobs of the same code.
     code = Path.cwd()

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -135,8 +136,7 @@ def _order(stage: str, p: Params, store: ObjectStore) -> JobOrder:
     files = [*needed.inputs, *_named(p)]
     with _transfer(f"{stage}: inputs") as moved:
         inputs = {str(path): store.push(path, moved) for path in files if path.exists()}
-    commit, dirty = git_commit()
-    return JobOrder(stage, inputs, tuple(map(str, needed.outputs)), store.url, tracking, commit, dirty)
+    return JobOrder(stage, inputs, tuple(map(str, needed.outputs)), store.url, tracking, asdict(git_commit()))
 
 
 def _named(p: Params) -> list[Path]:

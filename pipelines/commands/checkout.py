@@ -105,6 +105,8 @@ def _read(name: str, folder: Path) -> tuple[str, list[Path]]:
             raise CuhsError(f"{name}: the run names {commit!r}, which is no commit; see who can write to MLflow")
         if tags.get("cuhs.git_dirty") == "true":
             log.warning("%s: its code had changes that no commit holds; the numbers may differ", name)
+        elif reason := tags.get("cuhs.git_unknown"):
+            log.warning("%s: whether its code had changes is unknown (%s); the numbers may differ", name, reason)
         files = _download(client, name, folder)
     except MlflowException as error:
         if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:

@@ -46,8 +46,8 @@ def _show(arguments: argparse.Namespace) -> None:
         table.add_row(str(place), _origin(run), *values, end_section=True)
     console.print(table)
     console.print(
-        "Below a model: its MLflow run; data, data version and commit (+ with local changes); when it began. Figures "
-        "compare only where the data version is the same."
+        "Below a model: its MLflow run; data, data version and commit (+ with local changes, ? unknown); when it began. "
+        "Figures compare only where the data version is the same."
     )
 
 
@@ -55,7 +55,7 @@ def _origin(run: "EvaluatedRun") -> "Text":
     """A model's name, and below it what it comes from, narrow enough for any terminal."""
     from rich.text import Text
 
-    commit = run.commit[:8] + ("+" if run.dirty else "")
+    commit = run.commit[:8] + {True: "+", False: "", None: "?"}[run.dirty]
     lines = (run.run_id, f"{run.data} {run.data_version[:8]} {commit}", f"{run.started:%Y-%m-%d %H:%M}")
     return Text(run.name, "bold").append("\n" + "\n".join(lines), "not bold")
 

@@ -42,7 +42,6 @@ def write(
     """
     p, splits, features, groups = evaluation.params, evaluation.splits, evaluation.features, evaluation.groups
     summary = read_summary(DATASET)
-    commit, dirty = git_commit()
     sheet = p.data.raw / "contact_sheet.jpg"
     looks = _explainer(evaluation.model, splits)
     shown = {
@@ -64,7 +63,7 @@ def write(
         provenance={
             "data version": summary["version"],
             "model": evaluation.card.about,
-            "git commit": commit + (" with local changes" if dirty else ""),
+            "git commit": str(git_commit()),
             "MLflow run": run_id or "not sent yet",
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
         },

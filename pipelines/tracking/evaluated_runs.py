@@ -25,7 +25,7 @@ class EvaluatedRun:
     data: str
     data_version: str
     commit: str
-    dirty: bool
+    dirty: bool | None
     started: datetime
 
 
@@ -74,6 +74,6 @@ def _evaluated_run(run: MlflowRun, wanted: Sequence[str]) -> EvaluatedRun:
         data=tags.get("cuhs.data", run.data.params.get("data.name", "")),
         data_version=tags.get("cuhs.data_version", ""),
         commit=tags.get("mlflow.source.git.commit", ""),
-        dirty=tags.get("cuhs.git_dirty") == "true",
+        dirty={"true": True, "false": False}.get(tags.get("cuhs.git_dirty", "")),
         started=datetime.fromtimestamp(run.info.start_time / 1000, UTC),
     )

@@ -103,12 +103,13 @@ class Run:
             key: its own, as :func:`new_key` gave it, where that is noted before; by default a new one.
         """
         run = cls(key or new_key())
-        commit, dirty = git_commit()
+        commit = git_commit()
         tags = {
             **tags,
             KEY: run.key,
-            "mlflow.source.git.commit": commit,
-            "cuhs.git_dirty": str(dirty).lower(),
+            "mlflow.source.git.commit": commit.id,
+            "cuhs.git_dirty": "unknown" if commit.dirty is None else str(commit.dirty).lower(),
+            "cuhs.git_unknown": commit.unknown,
             "mlflow.note.content": description,
         }
         run._put(

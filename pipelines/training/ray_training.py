@@ -1,6 +1,6 @@
 """Ray Train around a training: workers, checkpoints, resuming, progress.
 
-A stage gives a function that builds a :class:`.worker.Training` on a worker; everything else is the same for both steps.
+A stage gives a function that builds a :class:`.worker.Training` on a worker; all else is the same for both steps.
 Checkpoints lie in ``runs/NAME`` of this folder or of the object store (:mod:`pipelines.storage.checkpoint_store`),
 outside DVC's outputs, which DVC deletes before a stage runs; the name is a hash of all inputs, so the same command
 goes on where it was killed and a changed parameter starts afresh. Ray itself is told of no checkpoint: it would copy

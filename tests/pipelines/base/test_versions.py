@@ -1,4 +1,6 @@
 import json
+import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -6,6 +8,7 @@ import yaml
 
 from cuhs.errors import CuhsError
 from pipelines.base import versions
+from pipelines.base.versions import Commit
 
 
 def test_a_run_name_changes_with_any_input_and_with_nothing_else() -> None:
@@ -76,8 +79,8 @@ def test_the_code_versions_of_the_project_s_own_trainings_differ_and_a_commit_is
 ) -> None:
     monkeypatch.chdir(Path(__file__).parents[3])
     assert len({versions.code_version(stage) for stage in ("pretrain_hsl", "train", "tune")}) == 3
-    commit, _ = versions.git_commit()
-    assert commit == "" or len(commit) == 40
+    commit = versions.git_commit()
+    assert len(commit.id) == 40 or commit.unknown
 
 
 def test_the_datasets_digest_is_dvcs_where_that_is_of_this_build(tmp_path: Path) -> None:
@@ -102,7 +105,44 @@ def test_the_datasets_digest_is_dvcs_where_that_is_of_this_build(tmp_path: Path)
 
 def test_a_job_without_a_repository_is_told_its_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    assert versions.git_commit() == ("", False)
-    monkeypatch.setenv(versions.COMMIT, "abc")
-    monkeypatch.setenv(versions.DIRTY, "True")
-    assert versions.git_commit() == ("abc", True)
+    assert versions.git_commit().id == ""
+    monkeypatch.setenv(versions.CODE, json.dumps(asdict(Commit("a" * 40, True))))
+    assert versions.git_commit() == Commit("a" * 40, True)
+
+
+def test_what_git_does_not_tell_is_unknown_with_the_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(versions.CODE, raising=False)
+    found = versions.git_commit()
+    assert (found.id, found.dirty) == ("", None) and "not a git repository" in found.unknown
+    assert str(found).startswith("unknown (not a git repository")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert versions.git_commit() == Commit("", None, "git is not installed")
+
+
+def test_a_repository_of_another_owner_is_unknown_and_not_clean(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    # What git itself does in its tests to make every owner another one.
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    found = versions.git_commit()
+    assert (found.id, found.dirty) == ("", None) and "dubious ownership" in found.unknown
+
+
+def test_a_changed_file_is_a_local_change_and_dvc_s_own_files_are_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(versions.CODE, raising=False)
+    for name in ("code.py", "params.yaml", "dvc.lock"):
+        (tmp_path / name).write_text("1")
+    who = ["-c", "user.name=test", "-c", "user.email=test@example.invalid"]
+    for command in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "code"]):
+        subprocess.run(["git", *command], check=True)
+    (tmp_path / "params.yaml").write_text("2")
+    assert versions.git_commit().dirty is False
+    (tmp_path / "code.py").write_text("2")
+    assert versions.git_commit().dirty is True
+    assert str(versions.git_commit()).endswith(" with local changes")

@@ -143,7 +143,7 @@ def test_the_outbox_that_comes_home_joins_the_one_that_is_here(
 
 def order(**changes: Any) -> str:
     values: dict[str, Any] = {"stage": "train", "inputs": {"data/dataset": "d1"}, "outputs": ["models/cuhs"]}
-    values |= {"store": "s3://bucket/cuhs", "tracking": "http://127.0.0.1:5000", "commit": "c", "dirty": False}
+    values |= {"store": "s3://bucket/cuhs", "tracking": "http://127.0.0.1:5000", "commit": {"id": "c"}}
     return json.dumps(values | changes)
 
 

@@ -55,7 +55,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def order(**changes: Any) -> job.JobOrder:
     values: dict[str, Any] = {"stage": "train", "inputs": {"data/dataset": "d1"}, "outputs": ("models/cuhs",)}
-    values |= {"store": "s3://bucket/cuhs", "tracking": "http://127.0.0.1:5000", "commit": "c", "dirty": False}
+    values |= {"store": "s3://bucket/cuhs", "tracking": "http://127.0.0.1:5000", "commit": {"id": "c"}}
     return job.JobOrder(**values | changes)
 
 
