@@ -16,6 +16,8 @@ from pipelines.base.paths import DATASET
 
 # A job on a cluster finds its commit here, as JSON of :class:`Commit`.
 CODE = "CUHS_CODE"
+# Characters that MLflow takes for the digest of a dataset are 36; DVC's own have 32, and `.dir`.
+DIGEST = 32
 
 
 def data_version(root: Path = DATASET) -> str:
@@ -34,7 +36,7 @@ def data_digest(root: Path = DATASET, lock: Path = Path("dvc.lock")) -> str:
             return str(locked["md5"])
     except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError):
         pass
-    return data_version(root)
+    return data_version(root)[:DIGEST]
 
 
 def code_version(stage: str) -> str:

@@ -46,7 +46,7 @@ def _show(arguments: argparse.Namespace) -> None:
         table.add_row(str(place), _origin(run), *values, end_section=True)
     console.print(table)
     console.print(
-        "Below a model: its MLflow run; data, data version and commit (+ with local changes, ? unknown); when it began. "
+        "Below a model: its MLflow run; data, data version and commit (+ local changes, ? unknown); when it began. "
         "Figures compare only where the data version is the same."
     )
 

@@ -43,6 +43,8 @@ EXPERIMENT = {
         "`cuhs compare RUN_A RUN_B` says whether one model is better than another."
     ),
 }
+# Answers that will be the same tomorrow.
+REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "BAD_REQUEST"}
 # MLflow takes so many parameters at a time.
 PARAMS_AT_ONCE = 100
 
@@ -88,6 +90,9 @@ def does_not_answer(error: Exception) -> CuhsError:
 def line(error: Exception) -> str:
     """The first line of what went wrong."""
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
+log = logging.getLogger(__name__)
 
 
 class StoredRun:
@@ -200,12 +205,21 @@ class StoredRun:
         for start in range(0, len(params), PARAMS_AT_ONCE):
             self.client.log_batch(run, params=params[start : start + PARAMS_AT_ONCE])
         if entry["data"]:
-            used = [_dataset_input(**entry["data"])]
-            try:
-                self.client.log_inputs(run, used)
-            except MlflowException:
-                # Another run was the first to use these data in between, or the store is away and says so again.
-                self.client.log_inputs(run, used)
+            self._link(run, _dataset_input(**entry["data"]))
+
+    def _link(self, run: str, used: DatasetInput) -> None:
+        """Link a run to its data; a link that the store refuses costs nothing else of the run."""
+        try:
+            self.client.log_inputs(run, [used])
+            return
+        except MlflowException:
+            pass  # another run was the first to use these data in between, or it fails again
+        try:
+            self.client.log_inputs(run, [used])
+        except MlflowException as error:
+            if error.error_code not in REFUSALS:
+                raise
+            log.warning("MLflow refuses the link to the data (%s); the run goes on without it", line(error))
 
     def _log_metrics(self, run: str, entry: Entry) -> None:
         metrics = [Metric(key, value, entry["time"], entry["step"]) for key, value in entry["metrics"].items()]

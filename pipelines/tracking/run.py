@@ -19,12 +19,10 @@ from mlflow.exceptions import MlflowException
 from cuhs.errors import CuhsError
 from pipelines.base.paths import OUTBOX
 from pipelines.base.versions import git_commit
-from pipelines.tracking.mlflow_store import KEY, StoredRun, line
+from pipelines.tracking.mlflow_store import KEY, REFUSALS, StoredRun, line
 from pipelines.tracking.outbox import KEY as KEY_FORM
 from pipelines.tracking.outbox import Entry, Outbox
 
-# Answers that will be the same tomorrow.
-REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "BAD_REQUEST"}
 # A store that did not answer is left alone for so long: nobody waits for it with every entry.
 REST_S = 60.0
 

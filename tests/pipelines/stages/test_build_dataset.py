@@ -70,7 +70,7 @@ def test_stage_builds_what_params_say_and_prints_the_counts(tmp_path: Path) -> N
         ({"sources": {"x": {"layout": "cuhk03", "folder": "gone"}}}, "raw/gone: no such folder"),
         (
             {"sources": {"x": {"layout": "cuhk03", "folder": "cuhk", "detector": "rcnn.pth"}}},
-            "data.sources.x.detector: raw/rcnn.pth: no such file of weights",
+            "data.sources.x.detector: raw/rcnn.pth: no such weights file",
         ),
         ({"test_share": 0.0}, "data.test_share"),
         ({"raw": "elsewhere"}, "elsewhere/cuhk: no such folder"),

@@ -204,3 +204,15 @@ def test_what_cannot_be_done_without_a_server_is_one_line(monkeypatch: pytest.Mo
     assert str(error) == (
         "MLFLOW_TRACKING_URI: http://127.0.0.1:9 does not answer (connection refused); start it or unset it"
     )
+
+
+def test_a_link_to_the_data_that_is_refused_costs_nothing_else(store: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = Run.start(
+        "exp", "long digest", {}, {"a": 1}, data=DataUsed("made", "0" * 64, "data/dataset", {}, "training")
+    )
+    run.metrics({"all/mAP": 3.0})
+    run.finish()
+    found = stored(run)
+    assert (found.data.params, found.data.metrics) == ({"a": "1"}, {"all/mAP": 3.0})
+    assert found.inputs.dataset_inputs == [] and found.info.status == "FINISHED"
+    assert "refuses the link to the data" in caplog.text and "dropped" not in caplog.text
