@@ -31,7 +31,7 @@ from pipelines.base.versions import data_version, file_version
 from pipelines.evaluation import comparison
 from pipelines.evaluation.evaluation import evaluated
 from pipelines.evaluation.tables import write_queries
-from pipelines.tracking.mlflow_store import does_not_answer, uri
+from pipelines.tracking.mlflow_store import does_not_answer, shown_uri, uri
 from pipelines.tracking.registry import CHAMPION, DATA_VERSION, DECISION, MODEL, REASON, VALUE, Registered, Registry
 from pipelines.tracking.run import Run, send_left
 
@@ -85,7 +85,9 @@ def _register(p: Params, registry: Registry) -> None:
     send_left()
     run = Run.read(paths.EVALUATION_RUN)
     if run.id is None:
-        raise CuhsError(f"MLFLOW_TRACKING_URI: {uri()} does not know the evaluation's run; start it or unset it")
+        raise CuhsError(
+            f"MLFLOW_TRACKING_URI: {shown_uri()} does not know the evaluation's run; start it or unset it"
+        )
     weights = file_version(paths.MODEL / "model.safetensors")
     known = [v for v in registry.versions() if v.version.run_id == run.id and v.tags.get(MODEL) == weights]
     registered = known[0] if known else _log(p, registry, run.id, weights)

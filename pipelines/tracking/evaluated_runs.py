@@ -8,7 +8,7 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 
 from cuhs.errors import CuhsError
-from pipelines.tracking.mlflow_store import connect, does_not_answer, uri
+from pipelines.tracking.mlflow_store import connect, does_not_answer, shown_uri
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def evaluated_runs(experiment: str, metrics: Sequence[str]) -> list[EvaluatedRun
         found = client.get_experiment_by_name(experiment)
         if found is None:
             raise CuhsError(
-                f"{experiment}: no such experiment in {uri()}; train and evaluate a model first (dvc repro)"
+                f"{experiment}: no such experiment in {shown_uri()}; train and evaluate a model first (dvc repro)"
             )
         runs: list[MlflowRun] = []
         token: str | None = None

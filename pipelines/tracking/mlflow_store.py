@@ -6,9 +6,11 @@
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import (
@@ -57,16 +59,21 @@ def uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').resolve()}"
 
 
+def shown_uri() -> str:
+    """The tracking store for messages, without the password that an address may have."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri())
+
+
 def connect() -> MlflowClient:
-    """A client of the tracking store; nothing is asked of it yet.
+    """A client of the tracking store; a server is not asked anything yet.
 
     Raises:
-        CuhsError: ``MLFLOW_TRACKING_URI`` is no address of a store.
+        CuhsError: ``MLFLOW_TRACKING_URI`` is no address of a store, its driver is missing, or its file is locked.
     """
     try:
         return MlflowClient(uri())
-    except MlflowException as error:
-        raise CuhsError(f"MLFLOW_TRACKING_URI: {uri()} is no address of a tracking store ({line(error)})") from error
+    except Exception as error:  # of MLflow, SQLAlchemy, SQLite, a driver that is not installed
+        raise CuhsError(f"MLFLOW_TRACKING_URI: {shown_uri()} cannot be opened ({line(error)}); correct it") from error
 
 
 def experiment_id(name: str) -> str | None:
@@ -84,15 +91,33 @@ def experiment_id(name: str) -> str | None:
 
 def does_not_answer(error: Exception) -> CuhsError:
     """The one line for who cannot go on without the store."""
-    return CuhsError(f"MLFLOW_TRACKING_URI: {uri()} does not answer ({line(error)}); start it or unset it")
+    return CuhsError(f"MLFLOW_TRACKING_URI: {shown_uri()} does not answer ({line(error)}); start it or unset it")
 
 
 def line(error: Exception) -> str:
     """The first line of what went wrong."""
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 log = logging.getLogger(__name__)
+
+
+def as_mlflow(method: Callable[P, R]) -> Callable[P, R]:
+    """Let a method raise ``MlflowException`` alone: a store's driver may raise anything."""
+
+    @wraps(method)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except (MlflowException, FileNotFoundError):  # the latter is an artifact that is gone
+            raise
+        except Exception as error:
+            raise MlflowException(f"{type(error).__name__}: {line(error)}") from error
+
+    return wrapped
 
 
 class StoredRun:
@@ -105,10 +130,15 @@ class StoredRun:
 
     def __init__(self, key: str, run_id: str | None = None) -> None:
         self.key = key
-        self.client = connect()
         self._id = run_id
 
+    @cached_property
+    def client(self) -> MlflowClient:
+        """Opened when it is first needed, so that a store that is away stops nobody who has nothing to ask."""
+        return connect()
+
     @classmethod
+    @as_mlflow
     def going_on(cls, tag: str, value: str) -> MlflowRun | None:
         """The run with a tag that has not ended."""
         client = connect()
@@ -117,26 +147,31 @@ class StoredRun:
         runs = client.search_runs(experiments, where, max_results=1)
         return runs[0] if runs else None
 
+    @as_mlflow
     def id(self) -> str | None:
         """What the store calls it, asked once; none where it does not know it."""
         self._id = self._id or self.find()
         return self._id
 
+    @as_mlflow
     def epochs(self) -> int:
         """The last epoch that is logged."""
         run = self.id()
         return int(self.client.get_run(run).data.metrics.get("epoch", 0)) if run else 0
 
+    @as_mlflow
     def last_step(self, metric: str) -> int:
         """The last step of a metric; 0 where there is none."""
         run = self.id()
         return max((point.step for point in self.client.get_metric_history(run, metric)), default=0) if run else 0
 
+    @as_mlflow
     def tags(self) -> dict[str, str] | None:
         """Its tags; none where the store does not know it."""
         run = self.id()
         return dict(self.client.get_run(run).data.tags) if run else None
 
+    @as_mlflow
     def find(self) -> str | None:
         """As :meth:`id`, but the store is asked."""
         if self._id:
@@ -157,6 +192,7 @@ class StoredRun:
             self.client.delete_run(twin.info.run_id)
         return runs[0] if runs else None
 
+    @as_mlflow
     def send(self, entry: Entry, parent_id: Callable[[str], str | None]) -> None:
         """Deliver one entry; a run that is to be made, and is there already, is not made again.
 

@@ -1,5 +1,6 @@
 import json
 import logging
+import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from cuhs.errors import CuhsError
 from pipelines.tracking import mlflow_store
+from pipelines.tracking.mlflow_store import connect
 from pipelines.tracking.run import DataUsed, Run, new_key, send_left
 
 
@@ -180,16 +182,51 @@ def test_a_run_that_may_be_there_is_not_lost(store: Path, away: pytest.MonkeyPat
     assert Run("0" * 32, "1" * 32).holds("tag") is None
 
 
-def test_an_address_that_is_none_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "htp://server")
-    with pytest.raises(CuhsError, match="MLFLOW_TRACKING_URI: htp://server is no address of a tracking store"):
-        mlflow_store.connect()
-
-
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [(None, "run.json: missing; train the model first"), ("{}", "names no run"), ("[", "names no run")],
+    ("address", "said"),
+    [
+        ("htp://server", "htp://server cannot be opened"),
+        # Its driver is missing here.
+        ("mysql+pymysql://me:secret@127.0.0.1/mlflow", "mysql+pymysql://me:***@127.0.0.1/mlflow cannot be opened"),
+        ("sqlite:////proc/nowhere/mlflow.db", "cannot be opened"),
+    ],
 )
+def test_a_store_that_cannot_be_opened_stops_no_stage_and_is_one_line_for_who_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, address: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Run, "_rests_until", 0.0)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    run = Run.start("exp", "waits", {}, {"a": 1})
+    run.metrics({"all/mAP": 3.0})
+    run.finish()
+    assert run.id is None and not run.lost() and len(list(tmp_path.glob("runs/outbox/*/*.json"))) == 3
+    assert "they wait in" in caplog.text and "secret" not in caplog.text
+    with pytest.raises(CuhsError, match="MLFLOW_TRACKING_URI: ") as failed:
+        connect()
+    assert said in str(failed.value) and "secret" not in str(failed.value) and "\n" not in str(failed.value)
+
+
+def test_a_locked_database_stops_no_stage_and_gets_its_entries_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(Run, "_rests_until", 0.0)
+    # Nobody waits for the lock here; SQLite would, for five seconds.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db?timeout=0")
+    with sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None) as other:
+        other.execute("CREATE TABLE held (a)")
+        other.execute("BEGIN EXCLUSIVE")
+        run = Run.start("exp", "locked", {}, {"a": 1})
+        run.finish()
+        assert "they wait in" in caplog.text and list(tmp_path.glob("runs/outbox/*/*.json"))
+        other.execute("ROLLBACK")
+    send_left()
+    assert stored(Run(run.key)).info.status == "FINISHED"
+    assert not list(tmp_path.glob("runs/outbox/*/*.json"))
+
+
 def test_a_file_that_names_no_run_is_one_line(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "run.json"
     if content is not None:
