@@ -23,7 +23,7 @@ NAME, EPOCHS = "train-stored", 6
 class Fit:
     """Fits noise, always the same; epoch ``n``, counted from 1, waits for the file ``n`` in the folder ``gates``.
 
-    A file ``diverge`` there lets it diverge.
+    A file ``diverge at n`` there lets it diverge in that epoch.
     With the momentum of its optimizer a checkpoint has 32 MiB: two parts of an upload.
     """
 
@@ -45,7 +45,7 @@ class Fit:
         loss.backward()
         self.optimizer.step()
         on_step(1, 1)
-        diverged = (self.gates / "diverge").exists()
+        diverged = (self.gates / f"diverge at {epoch + 1}").exists()
         return {"loss": math.inf if diverged else loss.item(), "images_per_second": 1.0}
 
 
@@ -56,14 +56,14 @@ class Untracked:
         return lambda *args, **kwargs: None
 
 
-def main() -> None:
-    """Train, and print the losses and a sum of the weights."""
+def train(gates: str) -> tuple[list[float], float]:
+    """The losses and a sum of the weights."""
     p = params.with_values(params.load(PARAMS), {"compute.workers": 2, "compute.max_failures": 2})
     run: Any = Untracked()
-    state = ray_training.train(Fit, p, {"gates": sys.argv[1]}, NAME, run)
+    state = ray_training.train(Fit, p, {"gates": gates}, NAME, run)
     losses = [epoch["loss"] for epoch in state["history"]]
-    print(json.dumps([losses, state["model"]["weight"].double().abs().sum().item()]))
+    return losses, state["model"]["weight"].double().abs().sum().item()
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    sys.exit(cli.run(lambda: print(json.dumps(train(sys.argv[1])))))

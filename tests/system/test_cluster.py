@@ -8,10 +8,8 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -22,28 +20,11 @@ from infra.local.ray_cluster import RayCluster
 from infra.local.seaweed import Seaweed
 from pipelines.cluster.submit import Client
 from pipelines.storage.object_store import ObjectStore
-from tests.system.project import Felt, Project, descendants, kill_tree, wait_for
+from tests.system.project import EPOCHS, PLANTED, Felt, Project, descendants, kill_tree, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.long]
 
-# Never to be seen anywhere but in the environment of processes.
-PLANTED = "planted-0aa3c6f1"
 TRAIN = ("python", "-m", "pipelines.stages.train")
-
-
-@pytest.fixture(scope="module")
-def mlflow(seaweed: Seaweed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    with MlflowServer(tmp_path_factory.mktemp("mlflow")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def cluster(seaweed: Seaweed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
-    seaweed.client().create_bucket(Bucket="cluster")
-    folder = tmp_path_factory.mktemp("cluster")
-    nodes = {**seaweed.environment, "CUHS_CACHE": str(folder / "cache"), "MLFLOW_TRACKING_PASSWORD": PLANTED}
-    with RayCluster(folder / "ray", nodes) as cluster:
-        yield cluster
 
 
 @pytest.fixture
@@ -96,36 +77,42 @@ def jobs_of(said: str) -> set[str]:
     return set(re.findall(r"cuhs-train-[0-9a-f]+-\d+", said))
 
 
+@pytest.fixture(scope="session")
+def bucket(seaweed: Seaweed) -> None:
+    seaweed.client().create_bucket(Bucket="cluster")
+
+
 @pytest.fixture
 def laptop(
-    trained_here: Project, seaweed: Seaweed, mlflow: MlflowServer, cluster: RayCluster, tmp_path: Path
+    project: Project, seaweed: Seaweed, mlflow_server: MlflowServer, cluster: RayCluster, bucket: None, tmp_path: Path
 ) -> Laptop:
-    """One with the localiser of the training that it is compared with."""
-    return Laptop(trained_here.twin(tmp_path / "laptop").folder, seaweed, mlflow, cluster)
+    return Laptop(project.twin(tmp_path / "laptop").folder, seaweed, mlflow_server, cluster)
 
 
 @pytest.fixture(scope="module")
-def trained_here(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The same training by two workers of this machine."""
-    twin = project.twin(tmp_path_factory.mktemp("here") / "project")
-    twin.set(train={"epochs": 8}, compute={"workers": 2})
-    twin.run("dvc", "repro", "train")
-    return twin
-
-
-@pytest.fixture
-def undisturbed(trained_here: Project) -> list[float]:
-    return trained_here.losses()
+def came_home(
+    project: Project,
+    seaweed: Seaweed,
+    mlflow_server: MlflowServer,
+    cluster: RayCluster,
+    bucket: None,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Laptop, str]:
+    """A laptop that trained and evaluated on the cluster, and what it said."""
+    folder = project.twin(tmp_path_factory.mktemp("home") / "laptop").folder
+    laptop = Laptop(folder, seaweed, mlflow_server, cluster)
+    # Forced, because DVC has the outputs already; what evaluates is new to it then.
+    said = laptop.run("dvc", "repro", "--force", "--single-item", "train") + laptop.run("dvc", "repro", "evaluate")
+    return laptop, said
 
 
 def test_two_nodes_train_as_two_workers_here_do_and_everything_comes_home(
-    laptop: Laptop, undisturbed: list[float], client: Client
+    came_home: tuple[Laptop, str], project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Forced, because DVC has the outputs already; what evaluates is new to it then.
-    out = laptop.run("dvc", "repro", "--force", "--single-item", "train") + laptop.run("dvc", "repro", "evaluate")
-    assert "runs as cuhs-evaluate-" in out
-    assert out.count("runs as cuhs-train-") == 1 and "epoch   8/8" in out
-    assert laptop.losses() == pytest.approx(undisturbed, rel=1e-4)
+    laptop, said = came_home
+    assert "runs as cuhs-evaluate-" in said
+    assert said.count("runs as cuhs-train-") == 1 and f"epoch  {EPOCHS}/{EPOCHS}" in said
+    assert laptop.losses() == pytest.approx(project.losses(), rel=1e-4)
     assert laptop.json("reports/metrics.json")["all"]["queries"] > 0
     found = laptop.tracked()
     assert found.info.status == "FINISHED"
@@ -133,19 +120,20 @@ def test_two_nodes_train_as_two_workers_here_do_and_everything_comes_home(
         ["git", "rev-parse", "HEAD"], cwd=laptop.folder, capture_output=True, text=True, check=True
     ).stdout.strip()
     assert found.data.tags["mlflow.source.git.commit"] == commit
-    assert laptop.tracked_epochs() == [*range(1, 9)]
-    assert laptop.stored(pytest.MonkeyPatch()) == -1, "checkpoints of a finished training are deleted"
+    assert laptop.tracked_epochs() == [*range(1, EPOCHS + 1)]
+    assert laptop.stored(monkeypatch) == -1, "checkpoints of a finished training are deleted"
     assert "Running stage" not in laptop.run("dvc", "repro", "evaluate")
 
 
-def test_no_secret_is_seen_on_the_cluster_or_in_mlflow(laptop: Laptop, client: Client, cluster: RayCluster) -> None:
-    laptop.set(train={"epochs": 2})
-    laptop.run(*TRAIN)
+def test_no_secret_is_seen_on_the_cluster_or_in_mlflow(
+    came_home: tuple[Laptop, str], client: Client, cluster: RayCluster
+) -> None:
+    laptop, said = came_home
     secrets = (PLANTED, laptop.env["AWS_SECRET_ACCESS_KEY"], cluster.token)
-    shown = "".join(
+    shown = said + "".join(
         f"{job}{client.get_job_logs(job.submission_id)}" for job in client.list_jobs() if job.submission_id
     )
-    assert "cuhs-train-" in shown
+    assert "cuhs-train-" in shown and "cuhs-evaluate-" in shown
     for secret in secrets:
         assert secret not in shown
         for path in [*laptop.mlflow.folder.rglob("*"), *laptop.folder.rglob("*.json"), *cluster.folder.rglob("*")]:
@@ -153,60 +141,8 @@ def test_no_secret_is_seen_on_the_cluster_or_in_mlflow(laptop: Laptop, client: C
                 assert secret.encode() not in path.read_bytes(), path
 
 
-def test_a_lost_node_and_a_killed_driver_change_nothing_in_the_result(
-    laptop: Laptop, undisturbed: list[float], cluster: RayCluster, monkeypatch: pytest.MonkeyPatch, felt: Felt
-) -> None:
-    process = laptop.start(*TRAIN)
-    try:
-        wait_for(lambda: laptop.stored(monkeypatch) >= 1, process)
-        with felt("a worker node is lost and another one comes"):
-            cluster.kill(cluster.nodes[-1])
-            last = laptop.stored(monkeypatch)
-            cluster.add_worker()
-            wait_for(lambda: laptop.stored(monkeypatch) > last, process)
-        wait_for(lambda: laptop.stored(monkeypatch) >= 3, process)
-        driver = next(
-            p
-            for p in psutil.process_iter(["cmdline"])
-            if (p.info["cmdline"] or [])[1:3] == ["-m", "pipelines.cluster.job"]
-        )
-        with felt("a job's driver is killed"):
-            driver.kill()
-            last = laptop.stored(monkeypatch)
-            wait_for(lambda: laptop.stored(monkeypatch) > last, process)
-        out = laptop.end(process)
-    finally:
-        kill_tree(process.pid)
-    assert "its machines were lost; it is submitted again" in out
-    assert laptop.losses() == pytest.approx(undisturbed, rel=1e-4)
-    assert laptop.tracked_epochs() == [*range(1, 9)]
-
-
-def test_a_lost_head_is_waited_for_and_the_job_submitted_again(
-    laptop: Laptop, undisturbed: list[float], cluster: RayCluster, monkeypatch: pytest.MonkeyPatch, felt: Felt
-) -> None:
-    process = laptop.start(*TRAIN)
-    try:
-        wait_for(lambda: laptop.stored(monkeypatch) >= 1, process)
-        with felt("all of a cluster is lost and comes back"):
-            for node in [*cluster.nodes]:
-                cluster.kill(node)
-            last = laptop.stored(monkeypatch)
-            cluster.start_head()
-            for _ in range(2):
-                cluster.add_worker()
-            wait_for(lambda: laptop.stored(monkeypatch) > last, process)
-        out = laptop.end(process)
-    finally:
-        kill_tree(process.pid)
-    assert "the connection is lost" in out and "it is submitted again" in out
-    assert laptop.losses() == pytest.approx(undisturbed, rel=1e-4)
-
-
-def test_two_people_who_want_the_same_share_one_job(
-    laptop: Laptop, project: Project, client: Client, tmp_path: Path
-) -> None:
-    laptop.set(train={"epochs": 3})
+def test_two_people_who_want_the_same_share_one_job(laptop: Laptop, tmp_path: Path) -> None:
+    laptop.set(train={"epochs": 2})
     other = Laptop(laptop.twin(tmp_path / "other").folder, *laptop.servers)
     other.env = dict(laptop.env)
     said: list[str] = []
@@ -217,45 +153,74 @@ def test_two_people_who_want_the_same_share_one_job(
         thread.join(900)
     assert len(said) == 2
     assert len({name for out in said for name in jobs_of(out)}) == 1
-    assert laptop.losses() == other.losses()
+    assert len(laptop.losses()) == 2 and laptop.losses() == other.losses()
 
 
-def test_a_laptop_that_is_closed_finds_its_job_again(
+def test_a_laptop_that_is_closed_finds_its_job_again_and_ctrl_c_stops_it(
     laptop: Laptop, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = laptop.start(*TRAIN)
-    wait_for(lambda: laptop.stored(monkeypatch) >= 0, process)
-    kill_tree(process.pid)
-    out = laptop.run(*TRAIN)
-    assert "found cuhs-train-" in out
-    assert len(laptop.losses()) == 8
-    (name,) = jobs_of(out)
-    assert client.get_job_status(name) is JobStatus.SUCCEEDED
-
-
-def test_with_fewer_nodes_it_goes_on_and_takes_a_new_one_in_until_ctrl_c_stops_the_job(
-    laptop: Laptop, cluster: RayCluster, client: Client, monkeypatch: pytest.MonkeyPatch, felt: Felt
-) -> None:
-    laptop.set(train={"epochs": 200}, compute={"workers": 2, "min_workers": 1})
+    laptop.set(train={"epochs": 1000})
     process = laptop.start(*TRAIN)
     try:
-        wait_for(lambda: laptop.stored(monkeypatch) >= 1, process)
-        with felt("a worker node is lost and none comes"):
-            cluster.kill(cluster.nodes[-1])
-            alone = laptop.stored(monkeypatch)
-            wait_for(lambda: laptop.stored(monkeypatch) > alone, process)
-        with felt("a new node is taken in"):
-            new = cluster.add_worker()
-            wait_for(lambda: descendants(new.pid, "ray::RayTrainWorker"), process)
-            without = laptop.stored(monkeypatch)
-            wait_for(lambda: laptop.stored(monkeypatch) > without, process)
+        wait_for(lambda: laptop.stored(monkeypatch) >= 0, process)
+        process.terminate()
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == 143, said[-4000:]
+        assert re.search(r"stopped following cuhs-train-\S+ by SIGTERM; it goes on", said)
+        process = laptop.start(*TRAIN)
+        assert process.stdout
+        said = ""
+        while "/1000" not in said and process.poll() is None:
+            said += process.stdout.readline()
         os.killpg(process.pid, signal.SIGINT)
-        out, _ = process.communicate(timeout=300)
+        said += process.communicate(timeout=300)[0]
     finally:
         kill_tree(process.pid)
-    assert process.returncode == 130, out[-2000:]
-    epochs = [int(epoch) for epoch in re.findall(r"epoch +(\d+)/200", out)]
-    # What a worker said as it was killed may be missing.
-    assert epochs == sorted(epochs), "no epoch that was saved is done again"
-    (name,) = jobs_of(out)
+    assert process.returncode == 130, said[-4000:]
+    assert "found cuhs-train-" in said
+    (name,) = jobs_of(said)
     assert client.get_job_status(name) is JobStatus.STOPPED
+
+
+def test_a_lost_node_a_killed_driver_and_a_lost_cluster_change_nothing_in_the_result(
+    project: Project,
+    seaweed: Seaweed,
+    mlflow_server: MlflowServer,
+    losing_cluster: RayCluster,
+    bucket: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    felt: Felt,
+) -> None:
+    cluster = losing_cluster
+    laptop = Laptop(project.twin(tmp_path / "laptop").folder, seaweed, mlflow_server, cluster)
+    process = laptop.start(*TRAIN)
+
+    def goes_on() -> None:
+        last = laptop.stored(monkeypatch)
+        wait_for(lambda: laptop.stored(monkeypatch) > last, process)
+
+    try:
+        wait_for(lambda: laptop.stored(monkeypatch) >= 0, process)
+        with felt("a worker node is lost and another one comes"):
+            cluster.kill(cluster.nodes[-1])
+            cluster.add_worker()
+            goes_on()
+        (driver,) = descendants(cluster.nodes[0].pid, "-m pipelines.cluster.job")
+        with felt("a job's driver is killed"):
+            driver.kill()
+            goes_on()
+        with felt("all of a cluster is lost and comes back"):
+            for node in [*cluster.nodes]:
+                cluster.kill(node)
+            cluster.start_head()
+            for _ in range(2):
+                cluster.add_worker()
+            goes_on()
+        out = laptop.end(process)
+    finally:
+        kill_tree(process.pid)
+    assert out.count("its machines were lost; it is submitted again") == 2
+    assert "the connection is lost" in out
+    assert laptop.losses() == pytest.approx(project.losses(), rel=1e-4)
+    assert laptop.tracked_epochs() == [*range(1, EPOCHS + 1)]

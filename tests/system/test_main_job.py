@@ -9,7 +9,7 @@ import yaml
 
 from cuhs.data.dataset import PersonImages
 from cuhs.export import load
-from tests.system.project import TINY, Project, descendants, kill_tree, wait_for
+from tests.system.project import EPOCHS, TINY, Project, descendants, kill_tree, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.long]
 
@@ -37,9 +37,9 @@ def test_one_mlflow_run_holds_training_and_evaluation(project: Project) -> None:
     client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
     run = client.get_run(project.json("models/run.json")["run_id"])
     assert run.info.status == "FINISHED"
-    assert run.data.params["train.epochs"] == "6"
+    assert run.data.params["train.epochs"] == str(EPOCHS)
     assert run.data.metrics["all/mAP"] == pytest.approx(project.json("reports/metrics.json")["all"]["mAP"])
-    assert [m.step for m in client.get_metric_history(run.info.run_id, "train/loss")] == [1, 2, 3, 4, 5, 6]
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "train/loss")] == [*range(1, EPOCHS + 1)]
     assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"model", "evaluation", "reproduce"}
     assert "train/loss/triplet/in2" in run.data.metrics
     assert run.data.tags["mlflow.note.content"].startswith("cuhs on fg_synth, model: bn (gap), in (2 branches")
@@ -48,7 +48,6 @@ def test_one_mlflow_run_holds_training_and_evaluation(project: Project) -> None:
     lock = yaml.safe_load((project.folder / "dvc.lock").read_text())
     assert used.dataset.digest == lock["stages"]["build_dataset"]["outs"][0]["md5"]
     assert used.tags[0].value == "training"
-    assert "system/cpu_utilization_percentage" in run.data.metrics
 
 
 def test_the_first_model_is_the_champion_and_loads_without_pickle(
@@ -78,10 +77,12 @@ def test_status_is_clean_and_a_second_repro_runs_nothing(project: Project) -> No
     changed = [line for line in project.run("dvc", "status").splitlines() if line and not line[0].isspace()]
     assert changed == ["pipelines/dvc.yaml:tune:"]
     assert "Running stage" not in project.run("dvc", "repro")
+    assert not (project.folder / "reports/tuning").exists()
 
 
 def test_a_killed_worker_and_a_killed_stage_change_nothing_in_the_result(project: Project) -> None:
-    undisturbed, metrics = project.losses(), project.json("reports/metrics.json")
+    weights = project.folder / "models/cuhs/model.safetensors"
+    undisturbed = project.losses(), weights.read_bytes()
 
     process = project.start("dvc", "repro", "-f", "-s", "train")
     started: list[psutil.Process] = []
@@ -107,9 +108,7 @@ def test_a_killed_worker_and_a_killed_stage_change_nothing_in_the_result(project
     # Forced, because DVC would rather take the finished training from its cache.
     out = project.run("dvc", "repro", "-f", "-s", "train")
     assert "going on with train-" in out
-    assert project.losses() == undisturbed
-    project.run("dvc", "repro")
-    assert project.json("reports/metrics.json") == metrics
+    assert (project.losses(), weights.read_bytes()) == undisturbed
     assert not project.checkpoints(), "checkpoints of a finished run are deleted"
 
 

@@ -17,6 +17,8 @@ from pipelines.tracking.run import Run
 pytestmark = [pytest.mark.system, pytest.mark.long]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# Of this test alone: others use the server too.
+EXPERIMENT = "variants"
 # How far a variant's gallery is from its queries.
 NOISE = {"cuhs": 0.9, "bn": 1.1, "baseline": 1.5, "one_in": 1.0}
 
@@ -43,27 +45,28 @@ def black() -> dict[str, float | None]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, black: dict[str, float | None]) -> Iterator[MlflowServer]:
-    """A server that knows four evaluated models and a localiser, written as the stages write them."""
+def server(
+    mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFactory, black: dict[str, float | None]
+) -> MlflowServer:
+    """The server, which knows four evaluated models and a localiser, written as the stages write them."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine")
-    folder = tmp_path_factory.mktemp("ui")
-    with MlflowServer(folder / "server") as server, pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", server.url)
-        localiser = Run.start("cuhs", "localiser: fg_synth", {"cuhs.kind": "hsl"}, {"variant": "cuhs"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("ui"))
+        patch.setenv("MLFLOW_TRACKING_URI", mlflow_server.url)
+        localiser = Run.start(EXPERIMENT, "localiser: fg_synth", {"cuhs.kind": "hsl"}, {"variant": "cuhs"})
         localiser.history([{"loss": 0.1, "iou": 0.7}])
         localiser.finish()
         for variant, noise in NOISE.items():
             params = {"variant": variant, "train": {"epochs": 3, "lr": 0.002}}
             tags = {"cuhs.kind": "model", "cuhs.variant": variant}
-            run = Run.start("cuhs", f"model: fg_synth {variant}", tags, params)
+            run = Run.start(EXPERIMENT, f"model: fg_synth {variant}", tags, params)
             run.history([{"loss": 9.0 / (epoch + 1), "images_per_second": 80.0} for epoch in range(3)])
             measures = evaluation(noise)
             run.metrics(measures)
             run.finish()
             black[variant] = measures["black/mAP"]
-        yield server
+    return mlflow_server
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +87,12 @@ def middle(shown: Locator) -> tuple[float, float]:
 
 
 def test_two_models_are_compared_in_a_few_clicks(
-    server: MlflowServer, page: Page, black: dict[str, float | None]
+    server: MlflowServer, page: Page, black: dict[str, float | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     assert len(set(black.values())) == len(NOISE)
     # What `make ui` prints opens a browser that was never here at the runs of model training, best first.
-    page.goto(address(server.url, experiment_id("cuhs")))
+    page.goto(address(server.url, experiment_id(EXPERIMENT)))
     expect(page.get_by_role("link", name="fg_synth").first).to_have_text("model: fg_synth cuhs")
     assert black["cuhs"] == max(black.values())
     for variant in ("cuhs", "baseline"):

@@ -34,22 +34,24 @@ def python(code: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_a_server_killed_in_the_middle_of_a_push_is_waited_for(s3: Seaweed, tree: Path, tmp_path: Path) -> None:
+def test_a_server_killed_in_the_middle_of_a_push_is_waited_for(
+    losing_s3: Seaweed, tree: Path, tmp_path: Path
+) -> None:
     (tree / "larger").write_bytes(noise(64 * MIB, 5))
     store = ObjectStore.from_environment()
     killed = threading.Event()
 
     def restart() -> None:
         killed.wait(60)
-        s3.stop()
-        s3.start()
+        losing_s3.stop()
+        losing_s3.start()
 
     thread = threading.Thread(target=restart)
     thread.start()
     digest = store.push(tree, lambda done, total: killed.set() if done > total / 2 else None)
     assert killed.is_set()
     thread.join()
-    assert unfinished_uploads(s3, store) == []
+    assert unfinished_uploads(losing_s3, store) == []
     store.pull(digest, tmp_path / "target")
     assert content(tmp_path / "target") == content(tree)
 

@@ -1,6 +1,7 @@
-"""The build over processes and over Ray: killed for real, and on a cluster of its own."""
+"""The build over processes and over Ray: killed for real, and over the Ray of this process."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from PIL import Image
 from cuhs.build.build import build
 from cuhs.build.config import DatasetConfig
 from cuhs.raw.config import Source
+from pipelines.cluster.parallel import map_on_cluster, mapper
 from tests.system.project import ROOT, inherited
 
 pytestmark = [pytest.mark.system, pytest.mark.long]
@@ -34,35 +36,6 @@ if __name__ == "__main__":
     build(DatasetConfig(name="small", raw=".", sources=sources), Path("out"))
 """
 
-ON_RAY = """
-import json, os, ray
-from pathlib import Path
-from cuhs.build.build import build
-from cuhs.build.config import DatasetConfig
-from cuhs.raw.config import Source
-from cuhs.errors import CuhsError
-from pipelines.cluster.parallel import map_on_cluster, map_on_cores, mapper
-
-if __name__ == "__main__":
-    assert mapper() is map_on_cores
-    ray.init(
-        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20
-    )
-    assert mapper() is map_on_cluster
-    processes = set(map_on_cluster(eval, ["__import__('os').getpid()"] * 20))
-    try:
-        list(map_on_cluster(json.loads, ["1", "]"]))
-    except json.JSONDecodeError as error:
-        failure = str(error)
-    sources = {"c": Source(classify=False, layout="cuhk03", folder="raw")}
-    build(DatasetConfig(name="small", raw=".", sources=sources), Path("out"), mapper())
-    print(json.dumps({
-        "elsewhere": os.getpid() not in processes,
-        "order": list(map_on_cluster(abs, list(range(-50, 0)))) == list(range(50, 0, -1)),
-        "failure": failure,
-    }))
-"""
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -80,12 +53,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(folder: Path, code: str) -> subprocess.Popen[str]:
-    (folder / "run.py").write_text(code)
+def start(folder: Path) -> subprocess.Popen[str]:
+    (folder / "run.py").write_text(BUILD)
     return subprocess.Popen(
         [sys.executable, "run.py"],
         cwd=folder,
-        env=inherited() | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"},
+        env=inherited() | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -103,7 +76,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_killed_build_leaves_no_process_and_goes_on(folder: Path) -> None:
-    process = start(folder, BUILD)
+    process = start(folder)
     journals = folder / "out.unfinished"
     deadline = time.monotonic() + 120
     try:
@@ -120,16 +93,17 @@ def test_a_killed_build_leaves_no_process_and_goes_on(folder: Path) -> None:
     checked = len(journal.read_text().splitlines())
     assert 0 < checked < 8 * PEOPLE and not (folder / "out").exists()
 
-    finish(start(folder, BUILD))
+    finish(start(folder))
     assert tree(folder / "out") == tree(folder / "undisturbed")
     assert not journals.exists()
 
 
-def test_a_build_over_ray_gives_the_same_bytes(folder: Path) -> None:
-    process = start(folder, ON_RAY)
-    try:
-        said = json.loads(finish(process).splitlines()[-1])
-    finally:
-        process.kill()
-    assert said == {"elsewhere": True, "order": True, "failure": "Expecting value: line 1 column 1 (char 0)"}
-    assert tree(folder / "out") == tree(folder / "undisturbed")
+def test_a_build_over_ray_gives_the_same_bytes(folder: Path, tmp_path: Path, local_ray: None) -> None:
+    assert mapper() is map_on_cluster
+    assert os.getpid() not in set(map_on_cluster(eval, ["__import__('os').getpid()"] * 20))
+    assert list(map_on_cluster(abs, list(range(-50, 0)))) == list(range(50, 0, -1))
+    with pytest.raises(json.JSONDecodeError, match=r"Expecting value: line 1 column 1 \(char 0\)"):
+        list(map_on_cluster(json.loads, ["1", "]"]))
+    sources = {"c": Source(classify=False, layout="cuhk03", folder="raw")}
+    build(DatasetConfig(name="small", raw=folder, sources=sources), tmp_path / "out", mapper())
+    assert tree(tmp_path / "out") == tree(folder / "undisturbed")

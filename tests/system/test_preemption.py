@@ -1,4 +1,4 @@
-"""A training that is told to go in the middle of an epoch goes on from there, to the same numbers."""
+"""A training that is told to go, and one that loses a machine: no step that was saved is done again."""
 
 import json
 import re
@@ -6,7 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from contextlib import chdir
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,15 @@ from cuhs.data.shards import write_shard
 from infra.local.ray_cluster import RayCluster
 from pipelines.cluster.submit import STOP_S, Client
 from tests.conftest import row
-from tests.system.noticed_training import EPOCHS, NAME, SLOW, STEPS_FILE
+from tests.system.noticed_training import EPOCHS, NAME, SLOW_FILE, STEPS_FILE, train
 from tests.system.project import ROOT, Felt, descendants, inherited, kill_tree, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(900)]
 
 STEPS = 16
+# The epoch, counted from 0, that is broken off.
+SLOW = 1
 STOPPED = rf"stopped by SIGTERM; the same command goes on from epoch {SLOW + 1}, step (\d+)"
-# How long a node of the cluster goes on after it was told to go.
-DRAIN_S = 15
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +46,12 @@ class Stage:
     def __init__(self, folder: Path, dataset: Path) -> None:
         self.folder, self.dataset = folder, dataset
 
-    def command(self, pause: float) -> list[str]:
-        return [sys.executable, "-m", "tests.system.noticed_training", str(self.dataset), str(pause)]
+    def command(self, *options: str) -> list[str]:
+        return [sys.executable, "-m", "tests.system.noticed_training", str(self.dataset), *options]
 
-    def start(self, pause: float = 0) -> subprocess.Popen[str]:
+    def start(self, *options: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            self.command(pause),
+            self.command(*options),
             cwd=self.folder,
             env=inherited() | {"PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
@@ -59,6 +59,10 @@ class Stage:
             text=True,
             start_new_session=True,
         )
+
+    def slow(self, seconds: float) -> None:
+        """How long each step takes from now on."""
+        (self.folder / SLOW_FILE).write_text(str(seconds))
 
     def run(self) -> Any:
         """What it prints when nothing disturbs it."""
@@ -69,6 +73,11 @@ class Stage:
             kill_tree(process.pid)
         assert process.returncode == 0, out[-4000:]
         return json.loads(out.splitlines()[-1])
+
+    def here(self) -> Any:
+        """What it gives by the Ray of this process."""
+        with chdir(self.folder):
+            return json.loads(json.dumps(train(self.dataset)))
 
     def saved(self) -> list[str]:
         """Names of whole checkpoints, without what makes them unique."""
@@ -84,9 +93,9 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def undisturbed(dataset: Path, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Any:
     stage = Stage(tmp_path_factory.mktemp("undisturbed"), dataset)
-    result = stage.run()
+    result = stage.here()
     assert stage.steps() == [(epoch, step) for epoch in range(EPOCHS) for step in range(1, STEPS + 1)]
     return result
 
@@ -99,10 +108,12 @@ def stage(dataset: Path, tmp_path: Path) -> Stage:
 def test_sigterm_saves_in_the_middle_of_an_epoch_and_the_same_command_goes_on(
     stage: Stage, undisturbed: Any, felt: Felt
 ) -> None:
-    process = stage.start(pause=0.5)
+    stage.slow(0.5)
+    process = stage.start()
     started: list[psutil.Process] = []
     try:
         wait_for(stage.saved, process)
+        stage.slow(1)
         started = psutil.Process(process.pid).children(recursive=True)
         with felt("SIGTERM, until the stage has ended"):
             process.send_signal(signal.SIGTERM)
@@ -119,27 +130,21 @@ def test_sigterm_saves_in_the_middle_of_an_epoch_and_the_same_command_goes_on(
     done = int(line[1]) - 1
     assert stage.saved() == [f"checkpoint_{SLOW - 1:04d}", f"checkpoint_{SLOW:04d}-{done:08d}"]
 
+    stage.slow(0)
     assert stage.run() == undisturbed
     # No step was done twice, and none left out.
     assert stage.steps() == [(epoch, step) for epoch in range(EPOCHS) for step in range(1, STEPS + 1)]
     assert stage.saved() == [f"checkpoint_{EPOCHS - 2:04d}", f"checkpoint_{EPOCHS - 1:04d}"]
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
-    nodes = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(DRAIN_S)}
-    with RayCluster(tmp_path_factory.mktemp("cluster"), nodes, workers=3) as cluster:
-        yield cluster
-
-
 class Job:
     """The stage as a job on the cluster."""
 
-    def __init__(self, cluster: RayCluster, stage: Stage, pause: float) -> None:
+    def __init__(self, cluster: RayCluster, stage: Stage, *options: str, **variables: str) -> None:
         self.client = Client(cluster.address, headers={"Authorization": f"Bearer {cluster.token}"})
-        variables = {"PYTHONPATH": str(ROOT), "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)}
+        variables |= {"PYTHONPATH": str(ROOT), "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)}
         self.name = self.client.submit_job(
-            entrypoint=f"cd {stage.folder} && exec {shlex.join(stage.command(pause))}",
+            entrypoint=f"cd {stage.folder} && exec {shlex.join(stage.command(*options))}",
             runtime_env={"env_vars": variables},
         )
 
@@ -152,30 +157,65 @@ class Job:
 
 
 def test_a_job_that_is_stopped_saves_first(cluster: RayCluster, stage: Stage, undisturbed: Any, felt: Felt) -> None:
-    job = Job(cluster, stage, pause=1.0)
+    stage.slow(0.5)
+    job = Job(cluster, stage)
     wait_for(stage.saved)
+    stage.slow(1)
     with felt("a job is stopped, until it has ended"):
         job.client.stop_job(job.name)
         said = job.wait(JobStatus.STOPPED)
     line = re.fullmatch(STOPPED, said[-1])
     assert line, said
     assert stage.saved()[-1] == f"checkpoint_{SLOW:04d}-{int(line[1]) - 1:08d}"
-    assert json.loads(Job(cluster, stage, pause=0).wait(JobStatus.SUCCEEDED)[-1]) == undisturbed
+    stage.slow(0)
+    assert stage.here() == undisturbed
+    assert stage.steps() == [(epoch, step) for epoch in range(EPOCHS) for step in range(1, STEPS + 1)]
 
 
 def test_a_node_that_is_drained_costs_only_what_came_after_the_notice(
-    cluster: RayCluster, stage: Stage, undisturbed: Any, felt: Felt
+    losing_cluster: RayCluster, stage: Stage, undisturbed: Any, felt: Felt
 ) -> None:
-    job = Job(cluster, stage, pause=1.5)
+    losing_cluster.add_worker()
+    stage.slow(0.5)
+    job = Job(losing_cluster, stage)
     wait_for(stage.saved)
-    going = next(node for node in cluster.nodes if descendants(node.pid, "ray::RayTrainWorker"))
+    # Nothing but the node's end ends this epoch.
+    stage.slow(2)
+    going = next(node for node in losing_cluster.nodes if descendants(node.pid, "ray::RayTrainWorker"))
     with felt("a node is drained, until the checkpoint is saved"):
         going.terminate()  # as Kubernetes does with a pod that has to go
         wait_for(lambda: len(stage.saved()) == 2)
     done = int(stage.saved()[-1].removeprefix(f"checkpoint_{SLOW:04d}-"))
+    wait_for(lambda: going.poll() is not None or not descendants(going.pid, "ray::RayTrainWorker"))
+    stage.slow(0)
     said = job.wait(JobStatus.SUCCEEDED)
+    losing_cluster.kill(going)
     assert f"a node has to go: epoch {SLOW + 1} is saved after {done} of {STEPS} steps" in said
     steps = stage.steps()
     again = [after for before, after in pairwise(steps) if after <= before]
     assert again == [(SLOW, done + 1)], steps
     assert json.loads(said[-1]) == undisturbed
+
+
+def test_with_fewer_nodes_it_goes_on_and_takes_a_new_one_in(losing_cluster: RayCluster, stage: Stage) -> None:
+    stage.slow(0.2)
+    # Ray's own wait for a node to come back is a minute.
+    job = Job(losing_cluster, stage, "--min-workers=1", RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S="10")
+
+    def goes_on() -> None:
+        last = stage.saved()[-1]
+        wait_for(lambda: stage.saved()[-1] > last)
+
+    wait_for(stage.saved)
+    losing_cluster.kill(losing_cluster.nodes[-1])
+    goes_on()
+    new = losing_cluster.add_worker()
+    wait_for(lambda: descendants(new.pid, "ray::RayTrainWorker"))
+    goes_on()
+    job.client.stop_job(job.name)
+    assert "stopped by SIGTERM" in job.wait(JobStatus.STOPPED)[-1]
+    steps = stage.steps()
+    again = [(before, after) for before, after in pairwise(steps) if after <= before]
+    # What was under way begins anew, and no epoch that was saved.
+    assert 1 <= len(again) <= 2 and all(after == (before[0], 1) for before, after in again), again
+    assert len({epoch for epoch, _ in steps}) == steps[-1][0] + 1

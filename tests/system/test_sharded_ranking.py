@@ -1,13 +1,11 @@
 """A gallery in Parquet files, ranked by two workers of a local Ray."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray
 
 from cuhs.errors import CuhsError
 from cuhs.evaluation.features import Features
@@ -18,13 +16,6 @@ from tests.evaluation.problems import assert_same, whole_number_problem
 pytestmark = pytest.mark.system
 
 
-@pytest.fixture(scope="module", autouse=True)
-def two_workers() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
-    yield
-    ray.shutdown()
-
-
 def write(file: Path, part: Features) -> Path:
     pids = part.pids.astype(str)
     columns = {"feature": list(part.values), "pid": pids, "camid": part.camids, "junk": part.is_junk}
@@ -32,7 +23,7 @@ def write(file: Path, part: Features) -> Path:
     return file
 
 
-def test_shards_on_ray_give_the_ranking_of_the_whole(tmp_path: Path) -> None:
+def test_shards_on_ray_give_the_ranking_of_the_whole(local_ray: None, tmp_path: Path) -> None:
     query, gallery = whole_number_problem(queries=60, gallery=1000)
     asked = write(tmp_path / "query.parquet", query)
     parts = [gallery.take(rows) for rows in np.split(np.arange(1000), [10, 500, 500, 900])]

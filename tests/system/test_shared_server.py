@@ -2,7 +2,6 @@
 
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +15,15 @@ from tests.system.project import Project, kill_tree
 pytestmark = [pytest.mark.system, pytest.mark.long]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    with MlflowServer(tmp_path_factory.mktemp("server")) as server:
-        yield server
-
-
 def test_two_trainings_at_once_are_two_runs_of_one_experiment(
-    server: MlflowServer, project: Project, tmp_path: Path
+    mlflow_server: MlflowServer, project: Project, tmp_path: Path
 ) -> None:
     stages = {}
     for seed in (1, 2):
         stages[seed] = project.twin(tmp_path / str(seed))
-        stages[seed].set(train={"seed": seed, "epochs": 2}, tracking={"experiment": "shared"}, variant=f"seed{seed}")
-        stages[seed].env["MLFLOW_TRACKING_URI"] = server.url
+        stages[seed].set(train={"seed": seed, "epochs": 2}, compute={"workers": 1})
+        stages[seed].set(tracking={"experiment": "shared"}, variant=f"seed{seed}")
+        stages[seed].env["MLFLOW_TRACKING_URI"] = mlflow_server.url
     processes = {seed: twin.start("python", "-m", "pipelines.stages.train") for seed, twin in stages.items()}
     try:
         for process in processes.values():
@@ -39,7 +33,7 @@ def test_two_trainings_at_once_are_two_runs_of_one_experiment(
         for process in processes.values():
             kill_tree(process.pid)
 
-    client = MlflowClient(server.url)
+    client = MlflowClient(mlflow_server.url)
     experiment = client.get_experiment_by_name("shared")
     runs = {run.data.params["train.seed"]: run for run in client.search_runs([experiment.experiment_id])}
     assert set(runs) == {"1", "2"}
@@ -60,12 +54,12 @@ def test_two_trainings_at_once_are_two_runs_of_one_experiment(
 
 
 GATED_REGISTER = """
-import os, time
+import os, sys, time
 from pathlib import Path
-from pipelines.base import cli
+from pipelines.evaluation import registration
 from pipelines.stages import register
 
-judge, own, other = register._judge, Path(os.environ["OWN"]), Path(os.environ["OTHER"])
+judge, own, other = registration._judge, Path(os.environ["OWN"]), Path(os.environ["OTHER"])
 
 def wait_for_the_other(p, champion):
     found = judge(p, champion)
@@ -74,8 +68,8 @@ def wait_for_the_other(p, champion):
         time.sleep(0.01)
     return found
 
-register._judge = wait_for_the_other
-cli.run(register.main)
+registration._judge = wait_for_the_other
+sys.exit(register.main([]))
 """
 
 
@@ -108,10 +102,10 @@ def evaluated(project: Project, folder: Path, server: MlflowServer, shift: float
 
 
 def test_of_two_challengers_at_once_the_better_one_becomes_the_champion(
-    server: MlflowServer, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mlflow_server: MlflowServer, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders = {"first": 0.0, "better": 0.2, "best": 0.4}
-    first, better, best = (evaluated(project, tmp_path / name, server, by) for name, by in folders.items())
+    first, better, best = (evaluated(project, tmp_path / name, mlflow_server, by) for name, by in folders.items())
     first.run("python", "-m", "pipelines.stages.register")
     gates = tmp_path / "better-judged", tmp_path / "best-judged"
     processes = []
@@ -130,7 +124,7 @@ def test_of_two_challengers_at_once_the_better_one_becomes_the_champion(
         name: project.json("reports/registration.json")["version"]
         for name, project in {"first": first, "better": better, "best": best}.items()
     }
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.url)
     registry = Registry(best.json("reports/registration.json")["model"])
     assert sorted(numbers.values()) == [1, 2, 3]
     assert registry.champion().number == numbers["best"]

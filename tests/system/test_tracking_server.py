@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
 from infra.local.mlflow_server import MlflowServer
 from pipelines.base import params
+from pipelines.base.paths import OUTBOX
 from pipelines.tracking import mlflow_store
 from pipelines.tracking.outbox import Outbox
-from pipelines.tracking.run import OUTBOX, Run
+from pipelines.tracking.run import Run
 from tests.system.gated_training import EPOCHS, PARAMS, stage
 from tests.system.project import ROOT, wait_for
 from tests.system.proxy import Request, running
 
 pytestmark = pytest.mark.system
 
+BUSY = "system/cpu_utilization_percentage"
 LR = str(params.load(PARAMS).train.lr)
 
 
@@ -32,16 +33,6 @@ LR = str(params.load(PARAMS).train.lr)
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     with MlflowServer(tmp_path_factory.mktemp("server")) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[None]:
-    """One Ray for all trainings; its workers find this folder's modules."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
-        yield
-        ray.shutdown()
 
 
 class Workspace:
@@ -84,7 +75,7 @@ class Workspace:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, workers: None, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def workspace(tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.chdir(tmp_path)
     return Workspace(tmp_path)
 
@@ -146,11 +137,18 @@ def test_a_server_that_is_killed_and_comes_back_gets_every_epoch_once(
         workspace.open(4)
         wait_for(lambda: workspace.trained() == 4 and len(workspace.waiting()) >= 2, seconds=90)
         server.start()
+        wait_for(told_how_busy_it_is, seconds=90)
         workspace.open(EPOCHS)
 
+    def told_how_busy_it_is() -> bool:
+        waiting = [entry.get("metrics", {}) for entry in workspace.waiting()]
+        return any(BUSY in metrics for metrics in (*waiting, search(server, "back in time")[0].data.metrics))
+
     assert_whole(server, "back in time", workspace.train("back in time", disturb))
+    assert BUSY in search(server, "back in time")[0].data.metrics
 
 
+@pytest.mark.long
 def test_a_server_that_fails_then_hangs_then_dies_holds_up_no_epoch_and_loses_none(
     server: MlflowServer, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
