@@ -1,9 +1,9 @@
-"""The stages of ``dvc.yaml`` and the other commands, each a module; what they share lies in the packages below."""
+"""The pipeline around :mod:`cuhs`: the stages of ``dvc.yaml``, the command ``cuhs``, and the packages they share."""
 
 import os
 
-# Libraries read these when they are imported. A tracking server that is away must not hold up a stage: few retries,
-# short waits; what fails is sent again later.
+# Libraries read these when they are imported. A tracking server that is away must not hold up a stage, so there are
+# few retries and short waits; entries that fail are sent again later.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")

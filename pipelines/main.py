@@ -1,4 +1,4 @@
-"""The command ``cuhs``: each of its commands is a module with a ``main``, imported when it is asked for."""
+"""The command ``cuhs``. Each of its commands is a module with a ``main``, imported only when it is called."""
 
 import sys
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code, 2 where there is no such command."""
+    """Run a command; returns its exit code, or 2 if there is no such command."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
@@ -57,7 +57,7 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "cuhs COMMAND --help says more. Run them in the project's root; dvc repro runs the whole pipeline.",
+            "cuhs COMMAND --help explains a command. Run commands in the project's root; dvc repro runs all stages.",
         ]
     )
 

@@ -1,4 +1,4 @@
-"""What every command and stage shares: help from its docstring, one-line errors, exit codes."""
+"""What all commands and stages share: help from the module's docstring, one-line errors, exit codes."""
 
 import argparse
 import logging
@@ -11,16 +11,16 @@ from pipelines.base.signals import Terminated
 
 
 def parser(prog: str, doc: str | None) -> argparse.ArgumentParser:
-    """A parser whose help is a module's docstring, as it is written there."""
+    """A parser whose help is a module's docstring, with its line breaks."""
     return argparse.ArgumentParser(
         prog=prog, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
 
 
 def run(work: Callable[[], object]) -> int:
-    """Do the work of a command.
+    """Run a command's work and turn its errors into exit codes.
 
-    A :class:`CuhsError` becomes one line on stderr. Set ``CUHS_DEBUG=1`` to see the stack trace instead.
+    A :class:`CuhsError` becomes one line on stderr. With ``CUHS_DEBUG=1``, its stack trace is shown instead.
 
     Returns:
         The exit code: 0, 2 after an error, 143 after SIGTERM, 130 after Ctrl-C.

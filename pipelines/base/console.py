@@ -1,4 +1,4 @@
-"""What stages show on a terminal."""
+"""What stages show on the terminal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ console = Console(stderr=True)
 
 
 def progress() -> Progress:
-    """A bar for each task, with counts and the time left."""
+    """A progress bar for each task, with counts and the time left."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -22,7 +22,7 @@ def progress() -> Progress:
 
 
 def note(line: str) -> None:
-    """Print what a user should know of, in yellow, as it is written."""
+    """Print a note for the user in yellow, without interpreting markup."""
     console.print(f"note: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 

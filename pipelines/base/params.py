@@ -1,7 +1,7 @@
 """``params.yaml`` as one typed, validated object.
 
-The file is composed by DVC from the config groups in ``pipelines/conf`` (``dvc exp run -S data=cuhk03``);
-this module is what every stage reads it with.
+DVC composes the file from the config groups in ``pipelines/conf`` (``dvc exp run -S data=cuhk03``). Every stage reads
+it through this module.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from cuhs.network.config import InstanceStream, NetworkConfig, PartStream
 from cuhs.training.config import HslTraining, ReIDTraining
 
 Positive = Annotated[int, Field(ge=1)]
-# Of the last feature map against the image, for every backbone.
+# Pixels of the image for each cell of the last feature map, for every backbone.
 STRIDE = 16
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -33,7 +33,7 @@ class Synthesize(Config):
 
 
 class Image(Config):
-    """Size that images are resized to, in pixels."""
+    """The size that images are resized to, in pixels."""
 
     height: Annotated[int, Field(ge=32)] = 384
     width: Annotated[int, Field(ge=16)] = 128
@@ -43,10 +43,10 @@ class Compute(Config):
     """Ray Train's workers."""
 
     workers: Positive = 1
-    min_workers: Positive | None = Field(None, description="go on with so many where nodes are lost; none: wait")
+    min_workers: Positive | None = Field(None, description="fewest workers to continue with after a loss; none: wait")
     gpu: Literal["auto", "yes", "no"] = "auto"
     loader_processes: Annotated[int, Field(ge=0)] = 0
-    cpus_per_worker: Annotated[int | None, Field(ge=1, description="at most; none: all it can get")] = None
+    cpus_per_worker: Annotated[int | None, Field(ge=1, description="at most; none: all available")] = None
     max_failures: Annotated[int, Field(ge=-1)] = 2
 
     @model_validator(mode="after")
@@ -57,7 +57,7 @@ class Compute(Config):
 
 
 class Rerank(Config):
-    """k-reciprocal re-ranking, as its paper names its parameters."""
+    """k-reciprocal re-ranking; the parameters have the names of its paper."""
 
     k1: Positive = 20
     k2: Positive = 6
@@ -70,9 +70,9 @@ class Evaluate(Config):
     batch: Positive = 64
     chunk_mb: Positive = 128
     compare_with: str | None = Field(
-        None, description="id of an MLflow run, or a queries.csv, that the report sets beside"
+        None, description="id of an MLflow run, or a queries.csv, that the report compares with"
     )
-    rerank: Rerank | None = Field(None, description="also tell what re-ranking would give; none: do not")
+    rerank: Rerank | None = Field(None, description="also report the measures after re-ranking; none: do not")
 
 
 class Registry(Config):
@@ -80,23 +80,25 @@ class Registry(Config):
 
     model: str = Field("cuhs", pattern=r"^[\w-]+$", description="name of the registered model")
     metric: str = Field(
-        "all/mAP", pattern=r"^[^/]+/(mAP|rank[1-9]\d*)$", description="what a challenger has to be better in"
+        "all/mAP",
+        pattern=r"^[^/]+/(mAP|rank[1-9]\d*)$",
+        description="what a challenger must improve",
     )
-    p: Annotated[float, Field(gt=0, lt=1, description="largest p-value of the paired test that is a proof")] = 0.05
+    p: Annotated[float, Field(gt=0, lt=1, description="largest p-value that counts as better")] = 0.05
 
 
 SPACES = ("choice", "uniform", "loguniform", "integers")
 
 
 class Tune(Config):
-    """Search of parameters, judged on held-out training identities."""
+    """The search of parameters; trials are judged on held-out training identities."""
 
     search: Literal["optuna", "grid"] = "optuna"
-    trials: Annotated[int, Field(ge=1, description="of an Optuna search; a grid tries every combination")] = 12
-    epochs: Annotated[int | None, Field(ge=1, description="of a trial; none: train.epochs")] = None
+    trials: Annotated[int, Field(ge=1, description="for Optuna; a grid tries every combination")] = 12
+    epochs: Annotated[int | None, Field(ge=1, description="epochs of a trial; none: train.epochs")] = None
     grace_epochs: Annotated[int | None, Field(ge=1, description="before ASHA may stop a trial; none: never")] = None
     held_out: Annotated[float, Field(gt=0, lt=1, description="share of training identities to judge on")] = 0.25
-    group: str = Field("all", description="whose mAP is searched for")
+    group: str = Field("all", description="the group whose mAP is maximised")
     seed: int = 0
     space: dict[str, dict[Literal["choice", "uniform", "loguniform", "integers"], list[Any]]] = Field(
         default_factory=dict, description="{key of this file: {choice: [...]} or {uniform: [low, high]} …}"
@@ -118,7 +120,7 @@ class Tune(Config):
 class Tracking(Config):
     """MLflow."""
 
-    experiment: str = "cuhs"
+    experiment: str = Field("cuhs", min_length=1, max_length=500, description="of MLflow, whose limit is 500")
 
 
 class Params(Config):
@@ -153,10 +155,10 @@ class Params(Config):
 
 
 def with_values(params: Params, values: Mapping[str, Any]) -> Params:
-    """The parameters with other values for some of their keys, such as ``train.eta_1``.
+    """The parameters with some values replaced, by key, such as ``train.eta_1``.
 
     Raises:
-        CuhsError: there is no such key, or the value is impossible.
+        CuhsError: a key does not exist, or a value is impossible.
     """
     raw = params.model_dump(mode="json")
     for key, value in values.items():
@@ -192,7 +194,7 @@ def parse(raw: object, origin: str = "params") -> Params:
     """Validate parameters that are already read; ``origin`` names them in errors.
 
     Raises:
-        CuhsError: an unknown key or an impossible value.
+        CuhsError: there is an unknown key or an impossible value.
     """
     try:
         return Params.model_validate(raw)

@@ -1,6 +1,6 @@
-"""Where stages put what they make, as ``dvc.yaml`` has it, and where they keep what is not finished.
+"""Where stages write their outputs (the same paths as in ``dvc.yaml``), and where they keep unfinished work.
 
-All paths are relative to the project.
+All paths are relative to the project's root.
 """
 
 from pathlib import Path
@@ -27,6 +27,6 @@ EVALUATION_RUN = REPORTS / "run.json"
 REGISTRATION = REPORTS / "registration.json"
 TUNING = REPORTS / "tuning"
 
-# Outside of DVC's outputs, which DVC deletes before a stage runs.
+# Not an output of DVC, which deletes outputs before a stage runs.
 RUNS = Path("runs")
 OUTBOX = RUNS / "outbox"

@@ -1,4 +1,4 @@
-"""SIGTERM: what a process does when it is told to end."""
+"""What a process does at SIGTERM."""
 
 import signal
 import threading
@@ -7,15 +7,15 @@ from contextlib import contextmanager
 
 
 class Terminated(SystemExit):
-    """SIGTERM ended what a stage did; the message says what became of it."""
+    """SIGTERM ended a stage; the message says what was kept."""
 
 
 @contextmanager
 def on_sigterm(act: Callable[[], object]) -> Iterator[None]:
     """Call ``act`` at SIGTERM instead of ending the process.
 
-    Only the main thread of a process gets signals. Ray Tune drives its trials from other threads; nothing changes
-    there.
+    Only a process's main thread gets signals. In other threads, from which Ray Tune drives its trials, this does
+    nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

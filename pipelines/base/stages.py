@@ -1,4 +1,4 @@
-"""What a stage needs and makes, as ``dvc.yaml`` has it."""
+"""What a stage needs and makes, read from ``dvc.yaml``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,19 +8,19 @@ import yaml
 
 from cuhs.errors import CuhsError
 
-# Where DVC keeps data; everything else that a stage depends on is code.
+# Folders of data; everything else that a stage depends on is code.
 DATA = ("data", "models", "reports")
 FILES = (Path("dvc.yaml"), Path("pipelines/dvc.yaml"))
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage, by paths relative to the project.
+    """A stage's paths, relative to the project's root.
 
     Attributes:
-        inputs: data that it depends on.
-        code: files and folders of code that it depends on.
-        outputs: data that it makes.
+        inputs: the data that it depends on.
+        code: the files and folders of code that it depends on.
+        outputs: the data that it makes.
     """
 
     inputs: tuple[Path, ...]
@@ -32,7 +32,7 @@ def read(name: str) -> Stage:
     """The stage of this name.
 
     Raises:
-        CuhsError: a file of stages is missing or damaged, or there is no such stage.
+        CuhsError: a ``dvc.yaml`` is missing or damaged, or there is no such stage.
     """
     stages: dict[str, Any] = {}
     for path in FILES:
@@ -49,12 +49,12 @@ def read(name: str) -> Stage:
     needed = _paths(stage["deps"])
     return Stage(
         inputs=tuple(path for path in needed if path.parts[0] in DATA),
-        # What a parameter names (`${data.raw}`) is no code.
+        # A path that a parameter names (`${data.raw}`) is not code.
         code=tuple(path for path in needed if path.parts[0] not in DATA and "$" not in str(path)),
         outputs=tuple(made),
     )
 
 
 def _paths(listed: list[Any]) -> list[Path]:
-    """Entries are paths, or a path with its settings."""
+    """The paths of entries; an entry is a path, or a path with its settings."""
     return [Path(entry if isinstance(entry, str) else next(iter(entry))) for entry in listed]

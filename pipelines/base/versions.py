@@ -1,4 +1,4 @@
-"""What a result depends on, as short hashes: the data, the parameters, the code."""
+"""Short hashes of what a result depends on: the data, the parameters, the code."""
 
 import hashlib
 import json
@@ -14,9 +14,9 @@ from cuhs.data.shards import read_summary
 from pipelines.base import stages
 from pipelines.base.paths import DATASET
 
-# A job on a cluster finds its commit here, as JSON of :class:`Commit`.
+# The variable by which a job on a cluster is told its commit, as JSON of :class:`Commit`.
 CODE = "CUHS_CODE"
-# Characters that MLflow takes for the digest of a dataset are 36; DVC's own have 32, and `.dir`.
+# MLflow allows 36 characters for a dataset's digest; DVC's has 32 and `.dir`.
 DIGEST = 32
 
 
@@ -26,8 +26,10 @@ def data_version(root: Path = DATASET) -> str:
 
 
 def data_digest(root: Path = DATASET, lock: Path = Path("dvc.lock")) -> str:
-    """What DVC calls the built dataset: its hash in ``dvc.lock``, or the dataset's own version where that is of
-    another build, or DVC has no part in this."""
+    """DVC's hash of the built dataset in ``dvc.lock``, or else the start of the dataset's own version.
+
+    The latter if ``dvc.lock`` describes another build, or does not hold the dataset at all.
+    """
     try:
         locked_stages = yaml.safe_load(lock.read_text())["stages"]
         (locked,) = (out for out in locked_stages["build_dataset"]["outs"] if out["path"] == root.as_posix())
@@ -40,9 +42,9 @@ def data_digest(root: Path = DATASET, lock: Path = Path("dvc.lock")) -> str:
 
 
 def code_version(stage: str) -> str:
-    """Hash of the code that a stage depends on, as ``dvc.yaml`` lists it.
+    """A hash of the code that a stage depends on, as ``dvc.yaml`` lists it.
 
-    Interrupted trainings are found by it, so that a change of other code loses none of their checkpoints.
+    Interrupted trainings are found by this hash, so a change in other code does not orphan their checkpoints.
 
     Raises:
         CuhsError: there is no such stage.
@@ -62,7 +64,7 @@ def file_version(path: Path) -> str:
 
 
 def run_name(stage: str, **inputs: Any) -> str:
-    """Name of a training run, the same only where every input is: ``train-1f0c9a…``."""
+    """The name of a training run, such as ``train-1f0c9a…``; equal only if every input is equal."""
     text = json.dumps(inputs, sort_keys=True, default=str)
     return f"{stage}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
@@ -73,8 +75,8 @@ class Commit:
 
     Attributes:
         id: 40 hexadecimal digits; empty where it is not known.
-        dirty: whether tracked files differ from it; none where that is not known.
-        unknown: why something is not known; empty where everything is.
+        dirty: whether tracked files differ from it; none if that is not known.
+        unknown: why something is not known; empty if everything is known.
     """
 
     id: str
@@ -92,7 +94,7 @@ def git_commit() -> Commit:
     """The commit checked out, and whether tracked files differ from it.
 
     ``params.yaml`` and ``dvc.lock`` do not count: DVC rewrites both, and a run has its parameters anyway. A job on
-    a cluster has no repository; it is told by an environment variable.
+    a cluster has no repository, so it reads both answers from an environment variable.
     """
     if told := os.environ.get(CODE):
         return Commit(**json.loads(told))
@@ -106,7 +108,7 @@ def git_commit() -> Commit:
     except OSError as error:
         return Commit(commit, None, f"git: {error.strerror}")
     except subprocess.CalledProcessError as error:
-        # Such as "not a git repository" and "dubious ownership", with git's own mend in the lines below.
+        # Such as "not a git repository" and "dubious ownership"; the lines after it are git's advice.
         said = (error.stderr.strip().splitlines() or ["git failed"])[0]
         return Commit(commit, None, said.removeprefix("fatal: ")[:200])
 

@@ -1,7 +1,7 @@
-"""Where the checkpoints of a training lie: in its run directory, or in the object store, where all machines reach it.
+"""A training's checkpoints: in its run directory, or in the object store, which all machines can reach.
 
-The first worker saves; a checkpoint is whole or absent, and the last two are kept. Names of checkpoints begin with
-their epoch and never come again, as an orphan of a killed attempt may still lie there.
+The first worker saves. A checkpoint is whole or absent, and the last two are kept. Names begin with the epoch and are
+never used twice, because the remains of a killed attempt may still be there.
 """
 
 import logging
@@ -24,36 +24,36 @@ log = logging.getLogger(__name__)
 
 
 class CheckpointStore(Protocol):
-    """The checkpoints of one run; it can be sent to workers."""
+    """The checkpoints of one run; the object can be sent to workers."""
 
     def save(self, state: dict[str, Any], epoch: int, step: int | None = None) -> None:
-        """Store what was reached, proven to be whole, and remove all but the last two.
+        """Store the state, verify that the checkpoint is whole, and remove all but the last two.
 
         Args:
             state: tensors and plain values.
-            epoch: that has ended, counted from 0.
-            step: where it has not ended: how many of its steps are done.
+            epoch: the current epoch, counted from 0.
+            step: in mid-epoch, the number of its steps that are done; none if the epoch has ended.
 
         Raises:
             CuhsError: it could not be stored.
         """
 
     def newest(self) -> str | None:
-        """Name of the newest whole checkpoint; damaged and unfinished ones are passed over.
+        """The name of the newest whole checkpoint; damaged and unfinished ones are skipped.
 
         Raises:
             CuhsError: the store failed.
         """
 
     def load(self, name: str) -> dict[str, Any]:
-        """The state that :meth:`save` was given.
+        """The state that :meth:`save` stored.
 
         Raises:
-            CuhsError: it is not there or damaged, or the store failed.
+            CuhsError: the checkpoint is missing or damaged, or the store failed.
         """
 
     def discard(self) -> None:
-        """Remove all of them.
+        """Remove all checkpoints of the run.
 
         Raises:
             CuhsError: the store failed.
@@ -61,14 +61,14 @@ class CheckpointStore(Protocol):
 
 
 def checkpoint_store(runs: Path, name: str) -> CheckpointStore:
-    """That of a run: in the object store where ``CUHS_STORE`` names one, else in its run directory.
+    """The checkpoints of a run: in the object store if ``CUHS_STORE`` names one, else in its run directory.
 
     Args:
-        runs: folder of all run directories.
-        name: of the run, a hash of all its inputs.
+        runs: the folder of all run directories.
+        name: the run's name, a hash of all its inputs.
 
     Raises:
-        CuhsError: ``CUHS_STORE`` is no address.
+        CuhsError: ``CUHS_STORE`` is not an address.
     """
     if os.environ.get(VARIABLE):
         return StoredCheckpoints(ObjectStore.from_environment().within("runs", name).url)
@@ -77,7 +77,7 @@ def checkpoint_store(runs: Path, name: str) -> CheckpointStore:
 
 @dataclass(frozen=True)
 class FolderCheckpoints:
-    """In a folder that all workers share."""
+    """Checkpoints in a folder that all workers share."""
 
     folder: Path
 
@@ -87,7 +87,7 @@ class FolderCheckpoints:
         unfinished = self.folder / f"unfinished_{name}"
         try:
             checkpoints.save(unfinished, state)
-            # A full or failing disk may lose bytes without a word.
+            # A full or failing disk may lose bytes without an error.
             if not checkpoints.is_whole(unfinished):
                 raise CuhsError(f"{unfinished}: the checkpoint differs from what was written; check the disk")
             unfinished.rename(self.folder / name)
@@ -101,7 +101,7 @@ class FolderCheckpoints:
         for path in sorted(self.folder.glob("checkpoint_*/"), reverse=True):
             if checkpoints.is_whole(path):
                 return path.name
-            log.warning("%s: damaged or unfinished checkpoint, passed over", path)
+            log.warning("%s: damaged or unfinished checkpoint, skipped", path)
         return None
 
     def load(self, name: str) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class FolderCheckpoints:
 
 @dataclass(frozen=True)
 class StoredCheckpoints:
-    """In the object store, each below a prefix of its own, so that it can be removed; machines keep copies."""
+    """Checkpoints in the object store, each below its own prefix so that it can be removed; machines keep copies."""
 
     url: str
 
@@ -136,7 +136,7 @@ class StoredCheckpoints:
                 self.load(name)
                 return name
             except DamagedTree as error:
-                log.warning("%s/%s: damaged or unfinished checkpoint, passed over (%s)", self.url, name, error)
+                log.warning("%s/%s: damaged or unfinished checkpoint, skipped (%s)", self.url, name, error)
         return None
 
     def load(self, name: str) -> dict[str, Any]:
@@ -154,6 +154,6 @@ class StoredCheckpoints:
 
 
 def _name(epoch: int, step: int | None) -> str:
-    # "-" sorts before "_", and so the parts of an epoch before the whole of it.
+    # "-" sorts before "_", so a checkpoint in mid-epoch sorts before the one at the epoch's end.
     part = "" if step is None else f"-{step:08d}"
     return f"checkpoint_{epoch:04d}{part}_{uuid.uuid4().hex[:8]}"

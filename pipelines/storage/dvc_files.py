@@ -1,7 +1,7 @@
-"""What DVC would write for a ``params.yaml``, a ``dvc.lock`` and folders in its cache that came from elsewhere.
+"""Checks ``params.yaml``, ``dvc.lock`` and listings in DVC's cache that came from elsewhere, before DVC uses them.
 
-DVC itself trusts them: a listing in its cache may name ``../../.git/hooks/x``, and it compares no checksum of one
-that it fetches. So they are checked here before DVC sees them.
+DVC itself trusts them: it follows ``../../.git/hooks/x`` in the listing of a folder, and does not compare the
+checksum of a listing that it fetches.
 """
 
 import hashlib
@@ -17,48 +17,48 @@ from cuhs.errors import CuhsError
 from pipelines.base.stages import DATA
 from pipelines.storage import inside
 
-# Bytes; the files of this project have a few thousand.
+# In bytes; this project's files have a few thousand.
 LIMIT = 2**20
 KEYS = {"path", "hash", "md5", "size", "nfiles", "isexec"}
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
 def check_params(path: Path) -> None:
-    """See that parameters move no output.
+    """Check that parameters do not move an output.
 
     Raises:
-        CuhsError: they are damaged, or ``synthesize.folder``, which older commits have an output in, lies elsewhere.
+        CuhsError: the file is damaged, or ``synthesize.folder``, an output in older commits, is outside ``data/``.
     """
     section = _read(path).get("synthesize")
     folder = section.get("folder") if isinstance(section, dict) else None
     if folder is not None and not _is_data(folder):
-        raise CuhsError(f"{path.name}: synthesize.folder: {folder!r} is refused, it lies outside of data/")
+        raise CuhsError(f"{path.name}: synthesize.folder: {folder!r} is refused, it is outside data/")
 
 
 def check_lock(path: Path) -> None:
-    """See that a lock names outputs below ``data/``, ``models/`` and ``reports/``, each by its checksum alone.
+    """Check that a lock names only outputs below ``data/``, ``models/`` and ``reports/``, with nothing but checksums.
 
     Raises:
-        CuhsError: it is damaged, or has something else.
+        CuhsError: the file is damaged, or holds something else.
     """
     for stage, out in _outs(path):
         if not isinstance(out, dict) or not out.keys() <= KEYS or out.get("hash") != "md5":
             raise CuhsError(f"{path.name}: {stage}: an output has more than a path and its MD5; it is refused")
         if not _is_data(out.get("path")):
-            raise CuhsError(f"{path.name}: {stage}: {out.get('path')!r} is refused, it is no place of an output")
+            raise CuhsError(f"{path.name}: {stage}: {out.get('path')!r} is refused, no output belongs there")
         if not MD5.fullmatch(str(out.get("md5"))):
-            raise CuhsError(f"{path.name}: {stage}: {out.get('md5')!r} is refused, it is no MD5")
+            raise CuhsError(f"{path.name}: {stage}: {out.get('md5')!r} is refused, it is not an MD5")
 
 
 def check_cached(path: Path, cache: Path) -> None:
-    """See that what DVC's cache holds of a lock's folders stays in them; a listing that does not is deleted.
+    """Check that the listings in DVC's cache name only files inside their folders; a listing that fails is deleted.
 
     Args:
-        path: of a lock that :func:`check_lock` let through.
-        cache: DVC's, ``.dvc/cache`` where nothing else is configured.
+        path: a lock that passed :func:`check_lock`.
+        cache: DVC's cache, by default ``.dvc/cache``.
 
     Raises:
-        CuhsError: a listing is not what its checksum says, or names a file outside of its folder.
+        CuhsError: a listing does not match its checksum, or names a file outside its folder.
     """
     for stage, out in _outs(path):
         digest = out["md5"]
@@ -73,11 +73,11 @@ def check_cached(path: Path, cache: Path) -> None:
 def _listing_problem(listing: Path, digest: str) -> str | None:
     data = listing.read_bytes()
     if hashlib.md5(data, usedforsecurity=False).hexdigest() != digest.removesuffix(".dir"):
-        return "it is not what its checksum says"
+        return "it does not match its checksum"
     try:
         names = [str(entry["relpath"]) for entry in json.loads(data)]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return "it is no list of files"
+        return "it is not a list of files"
     return next((f"{name!r}: {why}" for name in names if (why := inside.problem(name))), None)
 
 
@@ -95,7 +95,7 @@ def _outs(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _read(path: Path) -> dict[str, Any]:
     if path.is_symlink() or not path.is_file() or path.stat().st_size > LIMIT:
-        raise CuhsError(f"{path.name}: refused, it is no file of at most {LIMIT} bytes")
+        raise CuhsError(f"{path.name}: refused, it is not a file of at most {LIMIT} bytes")
     try:
         found = yaml.safe_load(path.read_text())
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:

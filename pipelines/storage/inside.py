@@ -1,7 +1,7 @@
-"""Where a name that came from elsewhere may lie: below one folder, and nowhere else.
+"""Keeps names that came from elsewhere inside one folder.
 
-Manifests in a bucket, results of a job, and files of MLflow's runs name files. Whoever can write there must not
-choose where on this machine they land, so every such name passes through here.
+Manifests in a bucket, a job's results and artifacts of MLflow's runs all name files. Whoever can write there must not
+choose where this machine writes, so every such name passes through this module.
 """
 
 import os
@@ -12,7 +12,7 @@ from cuhs.errors import CuhsError
 
 
 def problem(name: str) -> str | None:
-    """Why a relative POSIX path is none that may be written to, or none where it may."""
+    """Why a relative POSIX path must not be written to; none if it may be."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -27,11 +27,11 @@ def problem(name: str) -> str | None:
 
 
 def below(root: Path, name: str) -> Path:
-    """The place of a name below a folder that holds no links.
+    """The path of a name below a folder that holds no links.
 
     Args:
         root: the folder; it need not exist.
-        name: relative POSIX path, as somebody else wrote it.
+        name: a relative POSIX path that came from elsewhere.
 
     Raises:
         CuhsError: the name is empty, absolute, or has ``..`` or ``.git`` in it.
@@ -42,12 +42,12 @@ def below(root: Path, name: str) -> Path:
 
 
 def inside(root: Path, name: str) -> Path:
-    """As :func:`below`, where links may lie.
+    """Like :func:`below`, for a folder that may hold links.
 
     Raises:
-        CuhsError: as of :func:`below`, or a link on the way leads outside.
+        CuhsError: as for :func:`below`, or a link on the way leads outside the folder.
     """
     place = below(root, name)
     if not Path(os.path.realpath(place)).is_relative_to(os.path.realpath(root)):
-        raise CuhsError(f"{place}: refused, a link on the way leads outside of {root}; remove the link")
+        raise CuhsError(f"{place}: refused, a link on the way leads outside {root}; remove the link")
     return place

@@ -1,11 +1,11 @@
-"""One copy on each machine of the trees that its workers read, fetched once from the object store.
+"""A machine's cache of the trees that its workers read, each fetched once from the object store.
 
-Below ``CUHS_CACHE`` (``~/.cache/cuhs``) lie::
+``CUHS_CACHE`` (by default ``~/.cache/cuhs``) holds::
 
     trees/DIGEST         the tree
     DIGEST.json          written last: what was found when all checksums were compared
-    DIGEST.lock          held while the tree is fetched, checked or removed
-    DIGEST.use           held, shared, by every process that reads the tree; its time is that of the last use
+    DIGEST.lock          locked while the tree is fetched, checked or removed
+    DIGEST.use           locked, shared, by every process that reads the tree; its time is that of the last use
 
 The locks are the kernel's: they end with their process, however it ends.
 """
@@ -36,12 +36,12 @@ class NodeCache:
 
     Args:
         store: where trees come from.
-        root: of the cache; none: ``CUHS_CACHE`` or ``~/.cache/cuhs``.
-        limit: bytes; beyond it what was not used for longest is removed, but nothing that is in use. None:
+        root: the cache's folder; none: ``CUHS_CACHE`` or ``~/.cache/cuhs``.
+        limit: its size in bytes. Above it, the least recently used trees are removed, but none that is in use. None:
             ``CUHS_CACHE_GB`` or 100 GB.
 
     Raises:
-        CuhsError: the folder cannot be made, or the limit is no number.
+        CuhsError: the folder cannot be made, or the limit is not a number.
     """
 
     def __init__(self, store: ObjectStore, root: Path | None = None, limit: int | None = None) -> None:
@@ -56,19 +56,18 @@ class NodeCache:
 
     @contextmanager
     def use(self, digest: str, *, full: bool = True, progress: OnProgress | None = None) -> Iterator[Path]:
-        """The place of a tree, which stays as it is while the block runs; not to be written to.
+        """The path of a tree, which stays unchanged while the block runs; do not write to it.
 
-        However many processes ask at once, one fetches and the others wait for it. A file that is not what it
-        should be is fetched again.
+        If several processes ask at once, one fetches and the others wait. Damaged files are fetched again.
 
         Args:
-            digest: of the tree.
-            full: compare all checksums (several processes that ask at once do it once); false: sizes and times
-                of change only, which do not show what a failing disk does.
-            progress: as of :meth:`ObjectStore.push`.
+            digest: the tree's digest.
+            full: compare all checksums (once for several processes that ask at once). If false, compare only sizes
+                and times of change, which do not reveal damage from a failing disk.
+            progress: as for :meth:`ObjectStore.push`.
 
         Raises:
-            DamagedTree: the digest is none.
+            DamagedTree: ``digest`` is not a digest.
             CuhsError: the tree could not be fetched.
         """
         asked = time.time()
@@ -81,14 +80,14 @@ class NodeCache:
             yield tree
 
     def _is_right(self, digest: str, checked_since: float) -> bool:
-        """Whether all checksums were compared since then, and no file was changed after."""
+        """Whether all checksums were compared since that time, and no file changed afterwards."""
         mark = self._mark(digest)
         return bool(mark and mark["checked"] >= checked_since and mark["files"] == _seen(self._trees / digest))
 
     def _fill(self, digest: str, progress: OnProgress | None) -> None:
         path, place = self._file(digest, "json"), self._trees / digest
         mark = self._mark(digest)
-        # What is here can be checked while the store is away.
+        # With its manifest at hand, a tree can be checked while the store is away.
         tree = read_tree(mark["manifest"].encode(), digest) if mark else self.store.tree(digest)
         path.unlink(missing_ok=True)
         if not place.exists():
@@ -100,7 +99,7 @@ class NodeCache:
         partial.replace(path)
 
     def _mark(self, digest: str) -> dict[str, Any] | None:
-        """What the last check of all checksums wrote; none where there was none to the end."""
+        """What the last complete check of all checksums wrote; none if there was none."""
         try:
             mark: dict[str, Any] = json.loads(self._file(digest, "json").read_text())
             return mark if mark.keys() == {"checked", "files", "manifest"} else None
@@ -108,7 +107,7 @@ class NodeCache:
             return None
 
     def _make_room(self, needed: int) -> None:
-        """Remove what was not used for longest until so many bytes fit below the limit."""
+        """Remove the least recently used trees until ``needed`` bytes fit below the limit."""
         sizes = {path.name: sum(size for size, _ in _seen(path).values()) for path in self._trees.iterdir()}
         there = sum(sizes.values())
         for digest in sorted(sizes, key=self._last_use):
@@ -140,7 +139,7 @@ class NodeCache:
 
 
 def _seen(root: Path) -> dict[str, list[int]]:
-    """Size in bytes and time of change in nanoseconds of every file of a tree."""
+    """The size in bytes and the time of change in nanoseconds of every file of a tree."""
     seen = {}
     for path in [root, *sorted(root.rglob("*"))]:
         with suppress(FileNotFoundError):  # another process may be filling or removing it
@@ -154,7 +153,7 @@ def _limit() -> int:
     try:
         return int(float(os.environ.get(LIMIT_GB, DEFAULT_GB)) * 1e9)
     except ValueError as error:
-        raise CuhsError(f"{LIMIT_GB}: {os.environ[LIMIT_GB]!r} is no number of gigabytes") from error
+        raise CuhsError(f"{LIMIT_GB}: {os.environ[LIMIT_GB]!r} is not a number of gigabytes") from error
 
 
 @contextmanager

@@ -1,17 +1,17 @@
-"""Folders and files in an S3 bucket, by content.
+"""Folders and files in an S3 bucket, addressed by their content.
 
-The variable ``CUHS_STORE=s3://bucket/prefix`` says where, ``AWS_ENDPOINT_URL`` on which server; credentials come by
-AWS's own ways (variables, files, roles). Below the prefix lie::
+``CUHS_STORE=s3://bucket/prefix`` names the place and ``AWS_ENDPOINT_URL`` the server. Credentials come from AWS's
+usual places (variables, files, roles). The prefix holds::
 
-    objects/SHA256       a file's bytes; what is there already is not sent again
+    objects/SHA256       a file's bytes; an object that exists is not sent again
     trees/DIGEST.json    a manifest (pipelines/storage/trees.py); written last, so a tree without one does not exist
 
-Nothing counts as stored or fetched unproven. After an upload the server's own SHA-256 of the object (S3 checks it
-against the bytes it received, part by part) has to be the file's; a server that keeps none is asked for the bytes
-again. After a download the file's SHA-256 is compared; a damaged object is fetched once more and then refused.
+Every upload and download is verified. After an upload, the server's own SHA-256 of the object (S3 checks it against
+the bytes it received, part by part) must equal the file's; if the server keeps none, the bytes are read back. After a
+download, the file's SHA-256 is compared; a damaged object is fetched once more and then refused.
 
-What fails in passing (no answer, 5xx) is tried again with growing pauses for ``patience_s``. A killed push sends the
-files again that were under way, and removes what was left of them on the server.
+Failures that may pass (no answer, 5xx) are retried with growing pauses for ``patience_s``. After a killed push, the
+next one sends unfinished files again and removes what was left of them on the server.
 """
 
 import copy
@@ -51,7 +51,7 @@ from pipelines.storage.trees import (
 
 VARIABLE = "CUHS_STORE"
 PATIENCE_S = 120.0
-# An upload is over by then; what is older was abandoned.
+# No upload takes that long; an older one was abandoned.
 ABANDONED = timedelta(days=2)
 
 log = logging.getLogger(__name__)
@@ -62,29 +62,29 @@ class ObjectStore:
 
     Args:
         url: ``s3://bucket/prefix``; the prefix may be empty.
-        patience_s: how long something that fails is tried again.
+        patience_s: how long failing requests are retried.
 
     Raises:
-        CuhsError: it is no such address, or the AWS settings are not understood.
+        CuhsError: ``url`` is not such an address, or the AWS settings are not understood.
     """
 
     def __init__(self, url: str, *, patience_s: float = PATIENCE_S) -> None:
         scheme, _, rest = url.partition("://")
         self.bucket, _, prefix = rest.rstrip("/").partition("/")
         if scheme != "s3" or not self.bucket:
-            raise CuhsError(f"{VARIABLE}: {url!r} is no address of the form s3://bucket/prefix")
+            raise CuhsError(f"{VARIABLE}: {url!r} is not an address of the form s3://bucket/prefix")
         self._prefix = f"{prefix}/" if prefix else ""
         self.patience_s = patience_s
         config = Config(
             connect_timeout=5,
             read_timeout=30,
-            # A few times at once for what lasts a moment; the rest is up to `patience_s`.
+            # A few quick retries for failures that last a moment; `patience_s` covers longer ones.
             retries={"mode": "standard", "total_max_attempts": 3},
             max_pool_connections=FILES_AT_ONCE + PARTS_AT_ONCE,
         )
         try:
             self._client = boto3.Session().client("s3", config=config)
-        except (*S3_ERRORS, ValueError) as error:  # an endpoint that is no address is a ValueError
+        except (*S3_ERRORS, ValueError) as error:  # boto3 raises ValueError if the endpoint is not an address
             raise CuhsError(f"{url}: {error}; correct the AWS settings") from error
 
     @classmethod
@@ -92,7 +92,7 @@ class ObjectStore:
         """The store that ``CUHS_STORE`` names.
 
         Raises:
-            CuhsError: it is unset, or no address.
+            CuhsError: it is unset or not an address.
         """
         url = os.environ.get(VARIABLE, "")
         if not url:
@@ -105,17 +105,17 @@ class ObjectStore:
         return f"s3://{self.bucket}/{self._prefix}".rstrip("/")
 
     def within(self, *names: str) -> Self:
-        """The store at a prefix below this one, with trees and objects of its own."""
+        """The store at a prefix below this one, with its own trees and objects."""
         inner = copy.copy(self)
         inner._prefix = self._prefix + "".join(f"{name}/" for name in names)
         return inner
 
     def push(self, path: Path, progress: OnProgress | None = None) -> str:
-        """Store a folder or a file; what is there already, proven by its checksum, is not sent again.
+        """Store a folder or a file; objects whose checksum matches are not sent again.
 
         Args:
-            path: links to files in it are followed, links to folders are refused.
-            progress: called with (done, total) bytes, from several threads, never at once.
+            path: the folder or file. Links to files in it are followed, links to folders are refused.
+            progress: called with (done, total) bytes from several threads, but never by two at once.
 
         Returns:
             The tree's digest.
@@ -145,7 +145,7 @@ class ObjectStore:
         return digest in self.trees(digest)
 
     def trees(self, start: str = "") -> list[str]:
-        """Digests of all trees, sorted; only those that begin with ``start``.
+        """The digests of all trees that begin with ``start``, sorted.
 
         Raises:
             CuhsError: the store failed.
@@ -165,14 +165,14 @@ class ObjectStore:
             return transfer.insist(lambda _: read_tree(self._get_manifest(digest), digest))
 
     def pull(self, digest: str, target: Path, progress: OnProgress | None = None) -> None:
-        """Fetch a tree; ``target`` is replaced when it is here whole, and stays as it is before.
+        """Fetch a tree. ``target`` stays unchanged until the tree is here whole, and is then replaced.
 
-        What a killed pull has fetched lies beside the target and is not fetched again.
+        A killed pull leaves what it fetched beside the target, and the next pull does not fetch it again.
 
         Args:
-            digest: what :meth:`push` gave.
-            target: of a folder or a file; not for two pulls at once.
-            progress: as of :meth:`push`.
+            digest: what :meth:`push` returned.
+            target: path for the folder or file; do not run two pulls to it at once.
+            progress: as for :meth:`push`.
 
         Raises:
             DamagedTree: the tree is damaged.
@@ -184,17 +184,18 @@ class ObjectStore:
             transfer.insist(lambda _: replace(partial, target))
 
     def fill(self, tree: Tree, root: Path, progress: OnProgress | None = None) -> None:
-        """Make a place hold exactly a tree: every file there is checked, and only what differs is fetched.
+        """Make ``root`` hold exactly this tree: check every file there, and fetch only those that differ.
 
-        Each file is replaced when its new content is whole, so one that was right can be read all the time.
+        A file is replaced only when its new content is whole, and correct files are never touched, so they can be
+        read meanwhile.
 
         Args:
-            tree: what :meth:`tree` gave.
-            root: where it shall lie.
-            progress: as of :meth:`push`.
+            tree: what :meth:`tree` returned.
+            root: path for the tree.
+            progress: as for :meth:`push`.
 
         Raises:
-            CuhsError: as of :meth:`pull`.
+            CuhsError: as for :meth:`pull`.
         """
         places = list(tree.places(root))
         with self._transfer(tree.size, progress) as transfer:
@@ -208,7 +209,7 @@ class ObjectStore:
             transfer.each(lambda item: self._get(transfer, *item), wrong)
 
     def children(self) -> list[str]:
-        """Names of the prefixes right below this one, sorted.
+        """The names of the prefixes directly below this one, sorted.
 
         Raises:
             CuhsError: the store failed.
@@ -216,10 +217,10 @@ class ObjectStore:
         return sorted({key.partition("/")[0] for key in self._keys() if "/" in key})
 
     def delete(self) -> None:
-        """Remove all that lies below this prefix, manifests first.
+        """Remove everything below this prefix, manifests first.
 
         Raises:
-            CuhsError: the store failed, or it is a whole bucket.
+            CuhsError: the store failed, or is a whole bucket.
         """
         if not self._prefix:
             raise CuhsError(f"{self.url}: a whole bucket is not deleted; name a prefix")
@@ -237,7 +238,7 @@ class ObjectStore:
         return {"Bucket": self.bucket, "Key": self._prefix + key}
 
     def _keys(self, start: str = "") -> list[str]:
-        """Keys below the prefix that begin so, sorted."""
+        """The keys below the prefix that begin with ``start``, sorted."""
 
         def listed(_: Moved) -> list[str]:
             pages = self._client.get_paginator("list_objects_v2").paginate(
@@ -317,9 +318,9 @@ class ObjectStore:
             raise
 
     def _abort_uploads(self, unwanted: Callable[[str, bool], bool]) -> None:
-        """Remove what killed uploads left, where ``unwanted(key, old)``."""
+        """Remove unfinished uploads for which ``unwanted(key, old)`` is true."""
         pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=self._prefix)
-        with suppress(*S3_ERRORS):  # what was to be done is done already
+        with suppress(*S3_ERRORS):  # this only cleans up; the actual work is done
             for upload in [upload for page in pages for upload in page.get("Uploads", [])]:
                 if unwanted(upload["Key"], upload["Initiated"] < datetime.now(UTC) - ABANDONED):
                     where = {"Bucket": self.bucket, "Key": upload["Key"]}

@@ -1,4 +1,4 @@
-"""Where files lie for workers: on a disk that they share, or in the object store, of which machines keep a copy each.
+"""Where workers find files: on a shared disk, or in the object store, from which each machine keeps a copy.
 
 A place is a string: an absolute path, or the object store's address, ``#``, and the digest of a tree in it.
 """
@@ -13,12 +13,12 @@ from pipelines.storage.object_store import VARIABLE, ObjectStore
 
 
 def apart() -> bool:
-    """Whether workers share no disk with this process: it joined a cluster, and an object store is named."""
+    """Whether workers may share no disk with this process: it joined a cluster, and ``CUHS_STORE`` names a store."""
     return bool(os.environ.get("RAY_ADDRESS") and os.environ.get(VARIABLE))
 
 
 def place(path: Path) -> str:
-    """Where workers find a file or a folder; it is stored first, where they share no disk.
+    """Where workers find a file or a folder. If they share no disk, it is stored in the object store first.
 
     Raises:
         CuhsError: the store failed.
@@ -30,13 +30,13 @@ def place(path: Path) -> str:
 
 
 def tree(store: ObjectStore, digest: str) -> str:
-    """The place of what a store holds."""
+    """The place of a tree in a store."""
     return f"{store.url}#{digest}"
 
 
 @contextmanager
 def located(places: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Paths on this machine of named places; none of them goes away while the block runs.
+    """The paths of named places on this machine; they stay while the block runs.
 
     Raises:
         CuhsError: the store failed.

@@ -19,7 +19,7 @@ from s3transfer.exceptions import RetriesExceededError
 
 from cuhs.errors import CuhsError
 
-# What goes wrong between here and there.
+# Failures of the connection.
 AWAY = (
     HTTPClientError,
     IncompleteReadError,
@@ -31,19 +31,19 @@ AWAY = (
 )
 S3_ERRORS = (BotoCoreError, ClientError, Boto3Error, RetriesExceededError)
 
-# NoSuchUpload: somebody else ended the upload, as happens when two send the same file.
+# NoSuchUpload: another process ended the upload, which happens when two send the same file.
 PASSING = {"SlowDown", "RequestTimeout", "InternalError", "BadDigest", "NoSuchUpload", "XAmzContentSHA256Mismatch"}
 CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
 DENIED = {"AccessDenied", "AllAccessDisabled", "AccountProblem"}
 SKEWED = {"RequestTimeTooSkewed", "RequestExpired"}
-# Answers to HEAD have no body, and their status for a code.
+# Answers to HEAD have no body; their code is the status.
 ABSENT = {"NoSuchKey", "404", "NotFound"}
 UNSAID = {"400", "401", "403"}
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def code_of(error: BaseException) -> str:
-    """The server's code for an error, such as ``NoSuchBucket``; empty where it is not the server's."""
+    """The server's code for an error, such as ``NoSuchBucket``; empty for errors from elsewhere."""
     return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
 
 
@@ -59,9 +59,9 @@ def explained(error: BaseException, url: str, endpoint: str) -> CuhsError:
     """One line that says what is wrong and how to mend it.
 
     Args:
-        error: of boto3 or s3transfer.
+        error: an exception of boto3 or s3transfer.
         url: ``s3://bucket/prefix``.
-        endpoint: of the server.
+        endpoint: the server's address.
     """
     code, bucket = code_of(error), url.split("/")[2]
     if code == "NoSuchBucket":

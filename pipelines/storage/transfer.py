@@ -1,4 +1,4 @@
-"""Threads that move the files of one tree to or from S3: progress, tries, patience, and one end to all."""
+"""Threads that move the files of one tree to or from S3, with progress and retries; an error stops all of them."""
 
 import logging
 import random
@@ -28,14 +28,14 @@ log = logging.getLogger(__name__)
 
 
 class Transfer:
-    """A pool of threads for one push or pull; leaving it with an error ends what is under way.
+    """A pool of threads for one push or pull; leaving it with an error cancels what is in progress.
 
     Args:
-        client: of boto3.
+        client: a boto3 client.
         url: ``s3://bucket/prefix``, for messages.
-        patience_s: how long after its first failure something is tried again, and at least ``LEAST_TRIES`` times.
-        total: bytes that there are to move.
-        progress: called with (done, total) bytes, from several threads, never at once.
+        patience_s: how long after its first failure work is retried; it is tried at least ``LEAST_TRIES`` times.
+        total: bytes to move.
+        progress: called with (done, total) bytes from several threads, but never by two at once.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class Transfer:
     def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
         if kind:
             self._over.set()
-        self._parts.__exit__(kind, *error)  # ends what is under way and aborts uploads where there is an error
+        self._parts.__exit__(kind, *error)  # after an error, cancels transfers and aborts uploads
         self._files.shutdown(cancel_futures=True)
 
     def each(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        """``function`` of every item, several at once, in order; the first failure is raised.
+        """The results of ``function`` for all items, in order; several run at once, and the first failure is raised.
 
         Raises:
-            CuhsError: as of :meth:`insist`.
+            CuhsError: as for :meth:`insist`.
         """
         futures = [self._files.submit(function, item) for item in items]
         done, _ = wait(futures, return_when=FIRST_EXCEPTION)
@@ -77,13 +77,13 @@ class Transfer:
         return [future.result() for future in futures]
 
     def insist(self, work: Callable[[Moved], T]) -> T:
-        """What ``work`` gives, tried again where it fails in passing; damage is forgiven once.
+        """The result of ``work``, which is retried after failures that may pass, and once after damage.
 
         Args:
-            work: is given a function to call with the number of bytes moved.
+            work: gets a function to call with the number of bytes moved.
 
         Raises:
-            DamagedTree: it came damaged twice.
+            DamagedTree: it was damaged twice.
             CuhsError: it failed for good; one line says why.
         """
         failed_at, tries, damages = None, 0, 0
@@ -109,16 +109,16 @@ class Transfer:
                 raise CancelledError
 
     def upload(self, path: Path, key: str, moved: Moved) -> None:
-        """Send a file, in parts where it is large; S3 checks each part's SHA-256. An unfinished upload is aborted."""
+        """Send a file, a large one in parts; S3 checks each part's SHA-256. An unfinished upload is aborted."""
         extra = {"ChecksumAlgorithm": "SHA256"}
         self._parts.upload(str(path), self._bucket, key, extra, [ProgressCallbackInvoker(moved)]).result()
 
     def download(self, key: str, path: Path, moved: Moved) -> None:
-        """Fetch an object, in parts where it is large."""
+        """Fetch an object, a large one in parts."""
         self._parts.download(self._bucket, key, str(path), None, [ProgressCallbackInvoker(moved)]).result()
 
     def count(self, moved: int) -> None:
-        """So many bytes need not be moved."""
+        """Count bytes as done that need not be moved."""
         self._count(moved)
 
     def _count(self, moved: int) -> None:
@@ -150,7 +150,7 @@ class Transfer:
 
 
 class _Counter:
-    """Counts the bytes of one try, to take them back when it fails."""
+    """Counts the bytes of one try, to subtract them when it fails."""
 
     def __init__(self, count: Moved) -> None:
         self._count, self._moved = count, 0

@@ -1,7 +1,7 @@
-"""What a folder or a file holds, by content: the manifest that names it wherever it lies.
+"""Trees: the content of a folder or a file, named by a digest wherever it is stored.
 
-A manifest is canonical JSON (sorted keys, sorted paths, no blanks, UTF-8) with path, size and SHA-256 of every file;
-the SHA-256 of the manifest itself is the tree's digest. A tree that is one file has the single path ``.``. Empty
+A tree's manifest is canonical JSON (sorted keys, sorted paths, no blanks, UTF-8) with the path, size and SHA-256 of
+every file. The manifest's own SHA-256 is the tree's digest. A tree of a single file has the one path ``.``. Empty
 folders, times and modes do not count.
 """
 
@@ -20,19 +20,19 @@ from typing import Any
 from cuhs.errors import CuhsError
 from pipelines.storage import inside
 
-# Objects from this size on are sent and checked in parts of it.
+# Objects of at least this size are sent and checked in parts of this size.
 PART_SIZE = 16 * 2**20
 DIGEST = re.compile("[0-9a-f]{64}")
 ITSELF = "."
 
 
 class DamagedTree(CuhsError):
-    """A tree or one of its files is not what was stored; fetching it again later will not help."""
+    """A tree or one of its files differs from what was stored; fetching it again later will not help."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of a tree: its relative POSIX path, bytes and SHA-256 in hexadecimal digits."""
+    """One file of a tree: its relative POSIX path, size in bytes, and SHA-256 in hexadecimal digits."""
 
     path: str
     size: int
@@ -62,23 +62,23 @@ class Tree:
         return text.encode()
 
     def places(self, root: Path) -> Iterator[tuple[Entry, Path]]:
-        """Each entry and where it lies when the tree lies at ``root``.
+        """Each entry with its path in a tree at ``root``.
 
         Raises:
-            CuhsError: an entry would lie outside of it.
+            CuhsError: an entry would be outside ``root``.
         """
         for entry in self.entries:
             yield entry, root if entry.path == ITSELF else inside.below(root, entry.path)
 
 
 def check_digest(text: str) -> str:
-    """A digest that came from elsewhere, once it is seen to be one: it becomes part of paths.
+    """Return a digest that came from elsewhere, checked, because it becomes part of paths.
 
     Raises:
-        DamagedTree: it is something else.
+        DamagedTree: it is not a digest.
     """
     if not DIGEST.fullmatch(text):
-        raise DamagedTree(f"{text!r}: refused, it is no digest of a tree; do not trust what named it")
+        raise DamagedTree(f"{text!r}: refused, it is not a tree's digest; do not trust what named it")
     return text
 
 
@@ -91,7 +91,7 @@ def read_tree(manifest: bytes, digest: str) -> Tree:
     """Read a manifest that came from elsewhere.
 
     Raises:
-        DamagedTree: it is damaged, not canonical, or a path leaves the tree's folder.
+        DamagedTree: it is damaged or not canonical, or a path leaves the tree's folder.
     """
     if hashlib.sha256(manifest).hexdigest() != digest:
         raise DamagedTree(f"tree {digest}: its manifest is damaged; push it again")
@@ -109,13 +109,13 @@ def read_tree(manifest: bytes, digest: str) -> Tree:
 
 
 def files_of(root: Path) -> list[tuple[str, Path]]:
-    """Relative path and place of every file of a folder or a file, sorted.
+    """The relative path and the actual path of every file in a folder, or of one file, sorted.
 
     A link to a file counts as that file (DVC links outputs into its cache).
 
     Raises:
-        CuhsError: there is nothing, or something that cannot be read or is neither file nor folder, such as a link
-            to a folder.
+        CuhsError: ``root`` does not exist, or something in it cannot be read or is neither a file nor a folder, such
+            as a link to a folder.
     """
     if root.is_file():
         return [(ITSELF, root)]
@@ -125,7 +125,7 @@ def files_of(root: Path) -> list[tuple[str, Path]]:
     for folder, folders, names in os.walk(root, onerror=_unreadable):
         for name in folders:
             if (path := Path(folder, name)).is_symlink():
-                raise CuhsError(f"{path}: a link to a folder; replace it by the folder")
+                raise CuhsError(f"{path}: a link to a folder; replace it with the folder")
         for name in names:
             path = Path(folder, name)
             if not path.is_file():
@@ -143,7 +143,7 @@ def _unreadable(error: OSError) -> None:
 
 @dataclass(frozen=True)
 class Sums:
-    """What a file is checked by: size, SHA-256, and the sum that an S3 server keeps of it, in its notation."""
+    """A file's size, its SHA-256, and the checksum that an S3 server keeps of it, in the server's notation."""
 
     size: int
     sha256: str
@@ -151,10 +151,10 @@ class Sums:
 
 
 def sums(path: Path) -> Sums:
-    """Read a file once for all its sums.
+    """Read a file once and compute all its checksums.
 
-    S3 keeps the Base64 SHA-256 of an object sent at once; of one sent in N parts the SHA-256 of the parts' SHA-256
-    digests, with ``-N`` behind it.
+    For an object that was sent whole, S3 keeps the Base64 SHA-256. For one sent in N parts, it keeps the SHA-256 of
+    the parts' SHA-256 digests, followed by ``-N``.
     """
     whole, parts, size = hashlib.sha256(), [], 0
     with path.open("rb") as file:
@@ -169,7 +169,7 @@ def sums(path: Path) -> Sums:
 
 
 def is_entry(path: Path, entry: Entry) -> bool:
-    """Whether a file is there and is what the entry says, by its checksum."""
+    """Whether a file exists and matches the entry's size and checksum."""
     try:
         return path.stat().st_size == entry.size and sums(path).sha256 == entry.sha256
     except OSError:
@@ -177,13 +177,16 @@ def is_entry(path: Path, entry: Entry) -> bool:
 
 
 def make_room(root: Path, places: list[Path]) -> None:
-    """Make the folders that files will lie in, and remove all else from ``root``, also links, and if it is one."""
+    """Make the folders for files at ``places``, and remove everything else from ``root``, including links.
+
+    If ``root`` itself is a link, it is removed too.
+    """
     if root.is_symlink():
         root.unlink()
     if places != [root]:
         root.mkdir(parents=True, exist_ok=True)
     wanted, folders = set(places), {folder for place in places for folder in place.parents}
-    for path in sorted(root.rglob("*"), reverse=True):  # what is in a folder comes before it
+    for path in sorted(root.rglob("*"), reverse=True):  # a folder's content comes before the folder
         if path.is_symlink() or not path.is_dir():
             if path not in wanted or path.is_symlink():
                 path.unlink()
@@ -194,7 +197,7 @@ def make_room(root: Path, places: list[Path]) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder if there is one; of a link, the link."""
+    """Delete a file or a folder if it exists; of a link, only the link."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -202,7 +205,7 @@ def remove(path: Path) -> None:
 
 
 def replace(new: Path, target: Path) -> None:
-    """Put a folder or a file where another may lie."""
+    """Move a folder or a file to ``target``, in place of what may be there."""
     old = target.with_name(f".{target.name}.{os.getpid()}.old")
     with suppress(FileNotFoundError):
         target.rename(old)

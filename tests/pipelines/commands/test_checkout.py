@@ -178,7 +178,7 @@ def hostile(remote: Path, project: Path, right: bool) -> bytes:
     return locked(project, md5=f"{digest}.dir")
 
 
-@pytest.mark.parametrize(("right", "why"), [(True, "leaves its folder"), (False, "not what its checksum says")])
+@pytest.mark.parametrize(("right", "why"), [(True, "leaves its folder"), (False, "does not match its checksum")])
 def test_a_listing_in_dvc_s_remote_that_leaves_its_folder_is_not_checked_out(
     right: bool, why: str, logged: Logged, project: Path, tmp_path: Path
 ) -> None:

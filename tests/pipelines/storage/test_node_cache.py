@@ -167,7 +167,7 @@ def test_the_environment_names_folder_and_limit(
     made = NodeCache(store)  # type: ignore[arg-type]
     assert (made.root, made.limit) == (tmp_path / "here", 1_500_000_000)
     monkeypatch.setenv("CUHS_CACHE_GB", "much")
-    with pytest.raises(CuhsError, match="CUHS_CACHE_GB: 'much' is no number of gigabytes"):
+    with pytest.raises(CuhsError, match="CUHS_CACHE_GB: 'much' is not a number of gigabytes"):
         NodeCache(store)  # type: ignore[arg-type]
     (tmp_path / "file").write_text("")
     with pytest.raises(CuhsError, match=r"cannot be written \(.*\); name another CUHS_CACHE"):

@@ -31,7 +31,7 @@ def test_stores_lie_within_one_another() -> None:
 def test_a_tree_of_no_proper_digest_is_not_asked_for(tmp_path: Path) -> None:
     store = ObjectStore("s3://b", patience_s=0)
     for ask in (lambda: store.pull("../../x", tmp_path / "target"), lambda: store.tree("../x")):
-        with pytest.raises(CuhsError, match=r"^'[./x]*': refused, it is no digest of a tree"):
+        with pytest.raises(CuhsError, match=r"^'[./x]*': refused, it is not a tree's digest"):
             ask()
     assert not list(tmp_path.iterdir())
 

@@ -136,7 +136,7 @@ def test_what_lies_behind_a_link_in_the_way_is_not_touched(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("digest", ["", "..", "../../x", "/etc/x", SHA.upper(), SHA + "0", SHA + "\n"])
 def test_what_is_no_digest_becomes_part_of_no_path(digest: str) -> None:
-    with pytest.raises(trees.DamagedTree, match=r"refused, it is no digest of a tree"):
+    with pytest.raises(trees.DamagedTree, match=r"refused, it is not a tree's digest"):
         trees.check_digest(digest)
     assert trees.check_digest(SHA) == SHA
 
