@@ -100,7 +100,7 @@ def nodes_environment(seaweed: Seaweed, folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The main job's, tiny and finished; test_main_job.py goes on with it, others take a twin."""
+    """The main job's, tiny and finished; who changes something takes a twin."""
     return Project.tiny(tmp_path_factory.mktemp("job") / "project")
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from cuhs.data.dataset import PersonImages
 from cuhs.export import load
-from tests.system.project import EPOCHS, TINY, Project, descendants, kill_tree, wait_for
+from tests.system.project import EPOCHS, TINY, Felt, Project, descendants, kill_tree, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.long]
 
@@ -80,18 +80,26 @@ def test_status_is_clean_and_a_second_repro_runs_nothing(project: Project) -> No
     assert not (project.folder / "reports/tuning").exists()
 
 
-def test_a_killed_worker_and_a_killed_stage_change_nothing_in_the_result(project: Project) -> None:
-    weights = project.folder / "models/cuhs/model.safetensors"
-    undisturbed = project.losses(), weights.read_bytes()
+@pytest.fixture(scope="module")
+def twin(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """One to change: others compare with the first."""
+    return project.twin(tmp_path_factory.mktemp("changed") / "project")
 
-    process = project.start("dvc", "repro", "-f", "-s", "train")
+
+def test_a_killed_worker_and_a_killed_stage_change_nothing_in_the_result(twin: Project, felt: Felt) -> None:
+    weights = twin.folder / "models/cuhs/model.safetensors"
+    undisturbed = twin.losses(), weights.read_bytes()
+
+    process = twin.start("dvc", "repro", "-f", "-s", "train")
     started: list[psutil.Process] = []
     try:
-        wait_for(project.checkpoints, process)
+        wait_for(twin.checkpoints, process)
         workers = descendants(process.pid, "ray::RayTrainWorker")
         assert workers, "no Ray Train worker to kill"
-        workers[0].kill()
-        wait_for(lambda: len(project.checkpoints()) >= 2, process)
+        with felt("a training worker is killed"):
+            workers[0].kill()
+            last = twin.checkpoints()[-1]
+            wait_for(lambda: twin.checkpoints()[-1:] > [last], process)
         started = psutil.Process(process.pid).children(recursive=True)
         descendants(process.pid, "pipelines.stages.train")[-1].kill()
         process.communicate(timeout=60)
@@ -103,18 +111,18 @@ def test_a_killed_worker_and_a_killed_stage_change_nothing_in_the_result(project
         kill_tree(process.pid)
         for left in started:
             kill_tree(left.pid)
-    assert project.checkpoints(), "the killed stage left no checkpoint to go on from"
+    assert twin.checkpoints(), "the killed stage left no checkpoint to go on from"
 
     # Forced, because DVC would rather take the finished training from its cache.
-    out = project.run("dvc", "repro", "-f", "-s", "train")
+    out = twin.run("dvc", "repro", "-f", "-s", "train")
     assert "going on with train-" in out
-    assert (project.losses(), weights.read_bytes()) == undisturbed
-    assert not project.checkpoints(), "checkpoints of a finished run are deleted"
+    assert (twin.losses(), weights.read_bytes()) == undisturbed
+    assert not twin.checkpoints(), "checkpoints of a finished run are deleted"
 
 
-def test_changed_epochs_run_only_training_and_evaluation(project: Project) -> None:
+def test_changed_epochs_run_only_training_and_evaluation(twin: Project) -> None:
     tiny = [part for override in TINY if "train.epochs" not in override for part in ("-S", override)]
-    out = project.run("dvc", "exp", "run", *tiny, "-S", "train.epochs=2")
+    out = twin.run("dvc", "exp", "run", *tiny, "-S", "train.epochs=2")
     ran = [line.split("'")[1] for line in out.splitlines() if line.startswith("Running stage")]
     assert ran == ["train", "evaluate", "register"]
-    assert len(project.losses()) == 2
+    assert len(twin.losses()) == 2
