@@ -1,1 +1,1 @@
-"""A stage's work on a Ray cluster: as a job, or spread over its machines."""
+"""Runs a stage's work on a Ray cluster: as a job, or spread over its machines."""

@@ -1,4 +1,4 @@
-"""Where a stage runs: in this process, or as a job on the cluster that ``RAY_ADDRESS`` names."""
+"""Decides where a stage runs: in this process, or as a job on the cluster that ``RAY_ADDRESS`` names."""
 
 import os
 from collections.abc import Callable
@@ -7,12 +7,12 @@ from pipelines.base import cli
 
 
 def elsewhere() -> bool:
-    """Whether ``RAY_ADDRESS`` names a job server (``http://…``), on which stages run then."""
+    """Whether ``RAY_ADDRESS`` names a job server (``http://…``); stages then run there."""
     return os.environ.get("RAY_ADDRESS", "").startswith(("http://", "https://"))
 
 
 def run_stage(name: str, work: Callable[[], object]) -> int:
-    """Run a stage, here or as a job; returns the exit code of :func:`.cli.run`."""
+    """Run a stage, here or as a job; returns the exit code of :func:`pipelines.base.cli.run`."""
     if not elsewhere():
         return cli.run(work)
 

@@ -1,7 +1,7 @@
-"""What a job made, brought home: the outputs that its order names and MLflow's outbox, and nothing else.
+"""Fetches a job's results: the outputs that its order names and MLflow's outbox, and nothing else.
 
-Who can write to the object store can write a job's results. They decide what the outputs hold, but not where on this
-machine something is written.
+Anyone who can write to the object store can write a job's results. Results decide what the outputs hold, but not
+where this machine writes.
 """
 
 import tempfile
@@ -24,27 +24,27 @@ def fetch(
     outputs: Sequence[str],
     watch: Callable[[str], AbstractContextManager[OnProgress]],
 ) -> None:
-    """Replace the outputs here by those of a job, which are forgotten in the store then.
+    """Replace the outputs here with those of a job, then remove its results from the store.
 
     Args:
-        store: where the job put them.
-        name: of the job.
-        outputs: relative paths that its order names.
-        watch: gives what is told of the bytes of one transfer, by its label.
+        store: where the job stored its outputs.
+        name: the job's name.
+        outputs: the relative paths that its order names.
+        watch: opens a progress display for one transfer, given its label.
 
     Raises:
-        CuhsError: they are not there, something else is, or they cannot be fetched.
+        CuhsError: results are missing, name something that is not an output, or cannot be fetched.
     """
     made = read_results(store, name)
     if made is None:
         raise CuhsError(
-            f"{name}: succeeded, but its outputs are not in {store.url}; set CUHS_STORE alike on the cluster"
+            f"{name}: succeeded, but its outputs are not in {store.url}; set the same CUHS_STORE on the cluster"
         )
     outbox = made.pop(OUTBOX.as_posix(), None)
     if strangers := sorted(set(made) - set(outputs)):
         raise CuhsError(
             f"{name}: its results in {store.url} hold {strangers[0]!r}, which its stage does not make; nothing was "
-            "fetched, find out who wrote there"
+            "fetched, see who can write there"
         )
     places = {path: inside(Path(), path) for path in sorted(made)}
     for path, place in places.items():
@@ -59,7 +59,7 @@ def fetch(
 def _fetch_outbox(store: ObjectStore, digest: str) -> None:
     place = inside(Path(), OUTBOX.as_posix())
     place.mkdir(parents=True, exist_ok=True)
-    # Beside the outbox, as its files are moved there.
+    # On the outbox's disk, because files are moved from here into it.
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".outbox-") as folder:
         came = Path(folder, "came")
         store.pull(digest, came)

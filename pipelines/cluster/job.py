@@ -1,7 +1,7 @@
-"""The other end of :mod:`pipelines.cluster.submit`: what a Ray job runs, on the cluster.
+"""What a Ray job runs on the cluster; :mod:`pipelines.cluster.submit` submits it.
 
-``python -m pipelines.cluster.job NAME ORDER`` fetches the inputs that the order names, runs the stage, and stores
-what it made.
+``python -m pipelines.cluster.job NAME ORDER`` fetches the inputs that the order names, runs the stage, and stores its
+outputs.
 """
 
 import json
@@ -23,21 +23,21 @@ from pipelines.storage.object_store import VARIABLE, ObjectStore
 from pipelines.storage.trees import files_of
 
 RESULTS = "outputs.json"
-# That run on a cluster.
+# The stages that can run on a cluster.
 STAGES = ("pretrain_hsl", "train", "evaluate", "tune")
 
 
 @dataclass(frozen=True)
 class JobOrder:
-    """What a job shall do.
+    """What a job has to do.
 
     Attributes:
-        stage: its name.
-        inputs: digests of the trees that it needs, by path.
-        outputs: paths that it makes.
+        stage: the stage to run.
+        inputs: the digests of the trees that it needs, by path.
+        outputs: the paths that it makes.
         store: the object store's address.
-        tracking: MLflow's, as seen from where the job was submitted; the cluster's own goes first.
-        commit: of the code, as :class:`pipelines.base.versions.Commit` has it.
+        tracking: MLflow's address on the submitting machine; the cluster's own ``MLFLOW_TRACKING_URI`` has priority.
+        commit: the code's commit, the fields of :class:`pipelines.base.versions.Commit`.
     """
 
     stage: str
@@ -48,11 +48,11 @@ class JobOrder:
     commit: dict[str, str | bool | None]
 
     def to_json(self) -> str:
-        """As :func:`read` takes it."""
+        """JSON for :func:`read`."""
         return json.dumps(asdict(self), sort_keys=True)
 
     def digest(self, code: Path) -> str:
-        """Of the order and the code that it is done with."""
+        """A hash of the order and of the code that carries it out."""
         digest = sha256(self.to_json().encode())
         for relative, path in files_of(code):
             digest.update(f"{relative}\0".encode() + path.read_bytes())
@@ -63,7 +63,7 @@ def read(text: str) -> JobOrder:
     """An order from JSON.
 
     Raises:
-        CuhsError: it is none, its stage is none that runs on a cluster, or a path in it leaves the project.
+        CuhsError: it is not an order, its stage does not run on a cluster, or a path in it leaves the project.
     """
     try:
         found = json.loads(text)
@@ -71,7 +71,7 @@ def read(text: str) -> JobOrder:
         inputs, outputs = dict(order.inputs), order.outputs
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CuhsError(
-            f"ORDER: no order of a job ({type(error).__name__}: {error}); submit the stage again"
+            f"ORDER: not a job's order ({type(error).__name__}: {error}); submit the stage again"
         ) from error
     if order.stage not in STAGES:
         raise CuhsError(f"ORDER: {order.stage!r} does not run on a cluster; there are {', '.join(STAGES)}")
@@ -81,7 +81,7 @@ def read(text: str) -> JobOrder:
 
 
 def main() -> int:
-    """Do the order that the command line names; returns the exit code."""
+    """Carry out the order on the command line; returns the exit code."""
     return cli.run(_work)
 
 
@@ -94,25 +94,25 @@ def _work() -> None:
     os.environ.setdefault("MLFLOW_TRACKING_URI", order.tracking)
     os.environ[CODE] = json.dumps(order.commit)
     store = ObjectStore.from_environment()
-    # Ray gives one folder with the code to all jobs of the same code.
+    # Jobs with the same code share one folder of it, so each works in its own.
     code = Path.cwd()
     os.chdir(tempfile.mkdtemp(prefix="cuhs-job-"))
     for item in code.iterdir():
         Path(item.name).symlink_to(item)
     with places.located({path: places.tree(store, digest) for path, digest in order.inputs.items()}) as inputs:
         for path, here in inputs.items():
-            # The code is linked, and a path that leads into it is refused.
+            # The code is linked here; `inside` refuses a path that leads into it.
             place = inside(Path(), path)
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(here)
         import_module(f"pipelines.stages.{order.stage}").run()
-    # What MLflow did not take yet goes home with the outputs and is sent from there.
+    # Entries that MLflow has not taken yet go back with the outputs, and are sent from there.
     made = [*order.outputs, *([str(OUTBOX)] if any(OUTBOX.glob("*/*.json")) else [])]
     write_results(store, name, {path: store.push(Path(path)) for path in made})
 
 
 def write_results(store: ObjectStore, name: str, trees: dict[str, str]) -> None:
-    """Say, under a job's name, what it made: digests by path."""
+    """Store a job's results under its name: the digests of its outputs by path."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / RESULTS
         path.write_text(json.dumps(trees))
@@ -120,10 +120,10 @@ def write_results(store: ObjectStore, name: str, trees: dict[str, str]) -> None:
 
 
 def read_results(store: ObjectStore, name: str) -> dict[str, str] | None:
-    """What :func:`write_results` said; none where it has not yet, or it was fetched and removed.
+    """What :func:`write_results` stored; none if there is nothing yet, or if it was fetched and removed.
 
     Raises:
-        CuhsError: it is damaged, or the store failed.
+        CuhsError: the results are damaged, or the store failed.
     """
     digests = _of(store, name).trees()
     if not digests:
@@ -140,12 +140,12 @@ def _results(path: Path, name: str) -> dict[str, str]:
         if all(isinstance(digest, str) for digest in found.values()):
             return found
     except (OSError, ValueError, AttributeError, RecursionError):
-        pass  # told below
+        pass  # reported below
     raise CuhsError(f"{name}: its results are damaged; delete the job in Ray and submit the stage again")
 
 
 def forget_results(store: ObjectStore, name: str) -> None:
-    """The outputs are where they belong."""
+    """Remove a job's results from the store, after its outputs were fetched."""
     _of(store, name).delete()
 
 

@@ -1,4 +1,4 @@
-"""Where a stage's parallel work goes: over a Ray cluster where there is one, else over this machine's cores."""
+"""Spreads a stage's parallel work over a Ray cluster if there is one, else over this machine's cores."""
 
 import os
 import sys
@@ -15,9 +15,10 @@ R = TypeVar("R")
 
 
 def mapper() -> Mapper:
-    """:func:`map_on_cluster` where ``RAY_ADDRESS`` names a cluster that shares this disk, or Ray runs already.
+    """:func:`map_on_cluster` if ``RAY_ADDRESS`` names a cluster, which must share this disk, or if Ray already runs.
 
-    Else, and where it names a job server (``http://…``), which knows nothing of the files here, the local one.
+    Otherwise :func:`~cuhs.build.parallel.map_on_cores`; also if ``RAY_ADDRESS`` names a job server (``http://…``),
+    which cannot read the files here.
     """
     ray = sys.modules.get("ray")
     if not elsewhere() and (os.environ.get("RAY_ADDRESS") or (ray and ray.is_initialized())):
@@ -28,8 +29,8 @@ def mapper() -> Mapper:
 def map_on_cluster(function: Callable[[T], R], tasks: Sequence[T], /) -> Iterator[R]:
     """A :class:`~cuhs.build.parallel.Mapper` over the CPUs of a Ray cluster.
 
-    Files that tasks name have to lie at the same place on every node. A task whose worker or node is lost is
-    repeated; an exception of ``function`` is not.
+    Files that tasks name must have the same path on every node. A task whose worker or node is lost is repeated; a
+    task whose ``function`` raises is not.
     """
     import ray
 
@@ -60,5 +61,5 @@ def _result(reference: Any) -> Any:
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        # Ray's own exception has the worker's whole traceback for a message.
+        # The message of Ray's own exception is the worker's whole traceback.
         raise error.cause from None

@@ -1,4 +1,4 @@
-"""The Ray cluster that a stage is in, and how trainings share what it has."""
+"""The Ray cluster that a stage has joined, and how trainings share its CPUs and GPUs."""
 
 import logging
 import math
@@ -26,7 +26,7 @@ def start_ray() -> None:
 
 
 def resources() -> tuple[dict[str, float], float]:
-    """What the cluster has in all, ``CPU`` and where there are any ``GPU``, and the CPUs of its largest node."""
+    """The cluster's total ``CPU`` and, if there are any, ``GPU``; and the CPUs of its largest node."""
     import ray
 
     largest = max(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])
@@ -34,19 +34,19 @@ def resources() -> tuple[dict[str, float], float]:
 
 
 def scaling(compute: Compute, resources: dict[str, float], node_cpus: float, trials: int = 1) -> dict[str, Any]:
-    """Arguments of Ray's ``ScalingConfig``: workers share what the cluster has.
+    """Arguments of Ray's ``ScalingConfig``, with which workers share the cluster.
 
     Args:
-        compute: how many workers, on what.
-        resources: of the whole cluster: ``CPU`` and, where there are any, ``GPU``.
-        node_cpus: of the largest node.
-        trials: how many such trainings run beside one another.
+        compute: the number of workers, and whether they use GPUs.
+        resources: the whole cluster's ``CPU`` and, if there are any, ``GPU``.
+        node_cpus: the CPUs of the largest node.
+        trials: how many such trainings run at the same time.
 
     Raises:
-        CuhsError: more GPUs are wanted than this machine has.
+        CuhsError: the training needs more GPUs than this machine has.
     """
     gpus = resources.get("GPU", 0)
-    # A cluster may start nodes when they are asked for.
+    # A cluster may start nodes on demand, so only a single machine can be short of GPUs.
     if compute.gpu == "yes" and gpus < compute.workers and not os.environ.get("RAY_ADDRESS"):
         raise CuhsError(f"compute.gpu: {compute.workers} workers need as many GPUs, this machine has {gpus:g}")
     share = min(node_cpus, resources.get("CPU", 1) / (compute.workers * trials), compute.cpus_per_worker or math.inf)
@@ -59,7 +59,7 @@ def scaling(compute: Compute, resources: dict[str, float], node_cpus: float, tri
 
 
 def concurrent(compute: Compute, resources: dict[str, float], node_cpus: float) -> int:
-    """How many trainings the cluster can run beside one another without waiting for one another."""
+    """How many trainings the cluster can run at the same time."""
     gpus = resources.get("GPU", 0)
     if compute.gpu != "no" and gpus >= compute.workers:
         return int(gpus // compute.workers)

@@ -1,1 +1,1 @@
-"""MLflow: the run of a model, written to by several stages, and the registry of its versions."""
+"""MLflow: a model's run, which several stages write to, and the registry of its versions."""

@@ -1,4 +1,4 @@
-"""The evaluated models of an experiment, as MLflow has them."""
+"""The evaluated models of an MLflow experiment."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from pipelines.tracking.mlflow_store import connect, does_not_answer, shown_uri
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """An evaluated model's line: its MLflow run, its metrics with their intervals, and what it comes from.
+    """An evaluated model: its MLflow run, its metrics with their intervals, and its origin.
 
     Attributes:
-        values: of each metric asked for the value and the ends of its interval, none where the run lacks them.
+        values: for each requested metric, the value and the ends of its interval; none if the run lacks them.
     """
 
     run_id: str
@@ -30,10 +30,10 @@ class EvaluatedRun:
 
 
 def evaluated_runs(experiment: str, metrics: Sequence[str]) -> list[EvaluatedRun]:
-    """The runs of an experiment that hold the first metric, best first; of equal ones the older first.
+    """The runs of an experiment that hold the first metric, best first; among equals, the older first.
 
     Raises:
-        CuhsError: there is no such experiment, no run holds a metric, or the store does not answer.
+        CuhsError: there is no such experiment, no run holds one of the metrics, or the store does not answer.
     """
     client = connect()
     try:

@@ -1,7 +1,7 @@
-"""What a server has not taken yet: entries in order, on disk, until it has.
+"""Entries that a server has not taken yet, kept on disk in order until it takes them.
 
-Each entry is a JSON file, and a folder beside it holds the files it names, where they had to be kept: DVC deletes
-outputs before a stage runs again. Such an entry has a relative path, which is right on another machine too.
+Each entry is a JSON file. If the files that it names had to be kept, because DVC deletes outputs before a stage runs
+again, a folder beside it holds copies. Such an entry has a relative path, so that it works on another machine too.
 """
 
 import json
@@ -20,28 +20,28 @@ from cuhs.errors import CuhsError
 from pipelines.storage.inside import inside
 
 Entry = dict[str, Any]
-# Names of outboxes, and of entries.
+# The form of an outbox's name, and of an entry's.
 KEY, NUMBERED = re.compile("[0-9a-f]{32}"), re.compile(r"\d{6,9}\.json")
 
 log = logging.getLogger(__name__)
 
 
 class Outbox:
-    """The entries of one receiver.
+    """The waiting entries of one run.
 
     Args:
-        folder: made with the first entry, removed with the last.
+        folder: where they are kept; it is made with the first entry and removed with the last.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def pending(self) -> list[Entry]:
-        """What waits, the oldest first."""
+        """The waiting entries, oldest first."""
         return [entry for _, entry in self._whole()]
 
     def put(self, entry: Entry) -> None:
-        """Keep an entry until it is delivered; ``path`` in it names a file or folder that goes with it."""
+        """Keep an entry until it is delivered; its ``path`` names a file or folder to send with it."""
         with self._lock():
             self._write(self._next(), entry)
 
@@ -49,7 +49,7 @@ class Outbox:
         """Move an entry of another outbox to the end of this one, with the files that were kept for it.
 
         Raises:
-            CuhsError: it is no entry, or names files that were not kept for it.
+            CuhsError: it is not an entry, or names files that were not kept for it.
         """
         entry = _read(path)
         kept = _kept(path, entry)
@@ -63,13 +63,13 @@ class Outbox:
             self._write(new, entry)
 
     def deliver(self, send: Callable[[Entry], None]) -> Exception | None:
-        """Send what waits, in order, until all is sent or one entry fails.
+        """Send the waiting entries in order, until all are sent or one fails.
 
         Args:
-            send: delivers one entry, or raises. An entry may come twice, where what delivered it was killed.
+            send: delivers one entry, or raises. It may get an entry twice if its process was killed meanwhile.
 
         Returns:
-            What ``send`` raised; that entry and those after it stay, and the files that they name are copied.
+            What ``send`` raised. That entry and those after it stay, and the files that they name are copied.
         """
         if not self._folder.is_dir():
             return None
@@ -82,7 +82,7 @@ class Outbox:
                     return error
                 path.unlink()
                 shutil.rmtree(path.with_suffix(""), ignore_errors=True)
-        # Not within the lock, which lies in it.
+        # After the lock is released, because its file is in the folder.
         if not (self._paths() or self._set_aside()):
             shutil.rmtree(self._folder, ignore_errors=True)
         return None
@@ -94,7 +94,7 @@ class Outbox:
         return sorted(self._folder.glob("*.damaged"))
 
     def _whole(self) -> list[tuple[Path, Entry]]:
-        """The entries and their files, oldest first; a damaged one is set aside, and the others go on."""
+        """The entries with their paths, oldest first; damaged ones are set aside."""
         found = []
         for path in self._paths():
             try:
@@ -144,23 +144,24 @@ class Outbox:
 
 
 def take_in(came: Path, home: Path) -> None:
-    """Add what waits in outboxes that came from another machine to those that are here.
+    """Move the entries of outboxes that came from another machine into the outboxes here.
 
-    Who can write to the object store can write them. So what no outbox holds is left behind, and so is an entry that
-    names a file of this machine, which would be sent to the server; a warning names each.
+    Anyone who can write to the object store can write such outboxes. So files that do not belong to an outbox are
+    left behind, and so are entries that name a file on this machine, which would be sent to the server. A warning
+    names each.
 
     Args:
-        came: folder of outboxes; entries that are taken are gone from it.
-        home: folder of the outboxes here.
+        came: the folder of outboxes that came; entries that are taken are removed from it.
+        home: the folder of the outboxes here.
     """
     for folder in sorted(came.iterdir()):
         if not KEY.fullmatch(folder.name) or not folder.is_dir():
-            log.warning("outbox: %r is no outbox of a run; left behind", folder.name)
+            log.warning("outbox: %r is not a run's outbox; left behind", folder.name)
             continue
         entries = [path for path in sorted(folder.iterdir()) if NUMBERED.fullmatch(path.name)]
         known = {"lock", *(path.name for path in entries), *(path.stem for path in entries)}
         for stranger in sorted({path.name for path in folder.iterdir()} - known):
-            log.warning("outbox: %r is none of its files; left behind", f"{folder.name}/{stranger}")
+            log.warning("outbox: %r does not belong to an outbox; left behind", f"{folder.name}/{stranger}")
         for path in entries:
             try:
                 Outbox(home / folder.name).take(path)
@@ -174,12 +175,12 @@ def _read(path: Path) -> Entry:
     except (OSError, ValueError, RecursionError) as error:
         raise CuhsError(f"{path.parent.name}/{path.name}: cannot be read as an entry") from error
     if not isinstance(entry, dict) or not isinstance(entry.get("do"), str):
-        raise CuhsError(f"{path.parent.name}/{path.name}: is no entry")
+        raise CuhsError(f"{path.parent.name}/{path.name}: is not an entry")
     return entry
 
 
 def _kept(path: Path, entry: Entry) -> Path | None:
-    """The file or folder that was kept for an entry; none where it needs none."""
+    """The file or folder that was kept for an entry; none if it names none."""
     if "path" not in entry:
         return None
     name = str(entry["path"])

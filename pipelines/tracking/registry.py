@@ -1,6 +1,6 @@
-"""MLflow's registry: versions of a model, and which of them is the champion.
+"""MLflow's registry: the versions of a model, and which of them is the champion.
 
-What was decided about a version stands in its tags, so that the registry tells its own history.
+Each version's tags say what was decided about it and why.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from cuhs.errors import CuhsError
 from pipelines.tracking.mlflow_store import connect, does_not_answer
 
 CHAMPION = "champion"
-# Tags of a version. The last names the champion that it was promoted over, 0 where there was none.
+# Tags of a version. OVER names the champion that it was promoted over, 0 if there was none.
 DATA_VERSION, MODEL, VALUE = "cuhs.data_version", "cuhs.model", "cuhs.value"
 DECISION, REASON, OVER = "cuhs.decision", "cuhs.reason", "cuhs.promoted_over"
 
@@ -32,12 +32,12 @@ class Registered:
 
     @property
     def number(self) -> int:
-        """Counted from 1."""
+        """The version's number, counted from 1."""
         return int(self.version.version)
 
     @property
     def tags(self) -> dict[str, str]:
-        """As they were when the version was read."""
+        """The tags at the time when the version was read."""
         return dict(self.version.tags)
 
     @property
@@ -46,28 +46,28 @@ class Registered:
         return str(self.version.run_id)
 
     def download(self, folder: Path) -> Path:
-        """The folder with its weights and card, somewhere under ``folder``.
+        """Download the model; returns the folder with its weights and card, somewhere below ``folder``.
 
         Raises:
-            CuhsError: it holds no weights.
+            CuhsError: the version holds no weights.
         """
         from mlflow.artifacts import download_artifacts
 
         client = connect()
-        # MLflow would look the model's own address up where this process last told it to look.
+        # Given `models:/…`, MLflow would ask whichever server this process named last.
         where = client.get_model_version_download_uri(self.version.name, str(self.number))
         root = download_artifacts(where, dst_path=str(folder), tracking_uri=client.tracking_uri)
         for weights in sorted(Path(root).rglob("model.safetensors")):
             if weights.is_file() and not weights.is_symlink():
                 return weights.parent
-        raise CuhsError(f"{self}: the registry holds no model.safetensors of it; register it again")
+        raise CuhsError(f"{self}: the registry holds no model.safetensors for it; register it again")
 
 
 class Registry:
     """One registered model.
 
     Args:
-        name: of it.
+        name: the model's name in the registry.
     """
 
     def __init__(self, name: str) -> None:
@@ -75,7 +75,7 @@ class Registry:
         self.client: MlflowClient = connect()
 
     def champion(self) -> Registered | None:
-        """The version that bears the alias; none where none does.
+        """The version that has the alias ``champion``; none if no version has it.
 
         Raises:
             CuhsError: the registry does not answer.
@@ -88,7 +88,7 @@ class Registry:
             raise does_not_answer(error) from error
 
     def versions(self) -> list[Registered]:
-        """All of them, the oldest first."""
+        """All versions, oldest first."""
         found: list[ModelVersion] = []
         token: str | None = None
         while token is None or token:
@@ -97,10 +97,10 @@ class Registry:
         return sorted((Registered(version) for version in found), key=lambda registered: registered.number)
 
     def version(self, number: int) -> Registered:
-        """One of them.
+        """The version with this number.
 
         Raises:
-            CuhsError: there is none of this number.
+            CuhsError: there is no such version.
         """
         for registered in self.versions():
             if registered.number == number:
@@ -113,18 +113,18 @@ class Registry:
             self.client.set_model_version_tag(self.name, str(number), key, value)
 
     def crown(self, number: int) -> None:
-        """Make a version the champion, whoever else wants to be."""
+        """Make a version the champion, without looking at others."""
         self.client.set_registered_model_alias(self.name, CHAMPION, str(number))
 
     def promote(self, challenger: int, over: int) -> int:
         """Make a challenger that is better than champion ``over`` the champion.
 
-        Of several that were found better than the same champion at the same time, the one with the highest value
-        of the metric wins, whoever comes last: each looks again after it has written, until it has written what
-        follows from all that it sees. So whoever writes last has seen them all.
+        If several challengers beat the same champion at the same time, the one with the highest value of the metric
+        wins, in whatever order they come. Each challenger looks again after it has written, until it has written what
+        follows from all that it sees. Whoever writes last has therefore seen all the others.
 
         Returns:
-            The version that is the champion now.
+            The number of the version that is the champion now.
         """
         self.tag(challenger, {OVER: str(over)})
         winner, crowned = challenger, 0
@@ -139,13 +139,13 @@ class Registry:
         """Make an earlier version the champion again.
 
         Args:
-            number: which; by default the one that the champion was promoted over.
+            number: the earlier version; by default the one that the champion was promoted over.
 
         Returns:
-            The champion until now, and the one from now on.
+            The previous champion and the new one.
 
         Raises:
-            CuhsError: there is no champion, or none before it, or no such version.
+            CuhsError: there is no champion, no champion before it, or no such version.
         """
         champion = self.champion()
         if champion is None:
@@ -155,7 +155,7 @@ class Registry:
             raise CuhsError(f"{self.name}: there is no champion before {champion}; name one: --rollback VERSION")
         earlier = self.version(before)
         self.crown(earlier.number)
-        # It takes part in no later decision.
+        # Without this tag, it takes part in no later decision.
         self.client.delete_model_version_tag(self.name, str(champion.number), OVER)
         self.tag(champion.number, {DECISION: "rolled back", REASON: f"rolled back to version {before}"})
         self.tag(before, {DECISION: CHAMPION})

@@ -1,6 +1,6 @@
-"""The model as MLflow serves it: image files in, embeddings out, everything in between inside.
+"""The model as MLflow serves it: it takes image files and returns embeddings; resizing and normalisation are inside.
 
-MLflow keeps this file as the model's code, so it imports ``cuhs`` alone, a copy of which lies beside it.
+MLflow stores this file as the model's code, with a copy of ``cuhs`` beside it. So it must not import ``pipelines``.
 """
 
 from pathlib import Path
@@ -21,27 +21,27 @@ BATCH = 32
 
 
 class Embedder(PythonModel):
-    """Embeds images of people; two are the same person where the Euclidean distance is under the threshold."""
+    """Embeds images of people. Two show the same person if their Euclidean distance is at most the threshold."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Read the weights; no pickle takes part."""
+        """Read the weights, without pickle."""
         self.network, self.card = load(Path(context.artifacts["model"]))
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> np.ndarray:
-        """Embeddings of images as they are in their files.
+        """Embeddings of encoded images.
 
         Args:
             context: not used.
-            model_input: table with a column ``image`` of N encoded images (JPEG, PNG, …).
+            model_input: a table with a column ``image`` of N encoded images (JPEG, PNG, …).
             params: not used.
 
         Returns:
             (N, Σc) float32.
 
         Raises:
-            MlflowException: an image cannot be decoded; the message says which and why. Served, this is HTTP 400.
+            MlflowException: an image cannot be decoded; the message says which and why. The server answers HTTP 400.
         """
         images = [self._input(row, data) for row, data in enumerate(model_input["image"])]
         with torch.inference_mode():

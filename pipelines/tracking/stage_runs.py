@@ -1,4 +1,4 @@
-"""MLflow runs that outlive a killed stage: their key lies beside the checkpoints."""
+"""MLflow runs that survive a killed stage: their key is kept beside the checkpoints."""
 
 import logging
 
@@ -10,9 +10,9 @@ from pipelines.base.versions import data_digest
 from pipelines.storage.places import apart
 from pipelines.tracking.run import DataUsed, Run, new_key, send_left
 
-# What a run is called by its kind, so that a list of runs tells them apart.
+# The first word of a run's name, by its kind, so that a list of runs tells them apart.
 KINDS = {"hsl": "localiser", "model": "model", "tuning": "search", "trial": "trial", "evaluation": "evaluation"}
-# Tag: the run directory's name.
+# The tag that holds the run directory's name.
 TRAINING = "cuhs.training"
 
 log = logging.getLogger(__name__)
@@ -21,21 +21,21 @@ log = logging.getLogger(__name__)
 def start_or_resume(
     name: str, params: Params, kind: str, data_version: str, *, title: str | None = None, parent: str | None = None
 ) -> Run:
-    """The run of a training, the same one when a killed training is started again.
+    """The run of a training: a new one, or the same one if a killed training is started again.
 
     Args:
-        name: of the run directory, a hash of all inputs.
-        params: logged once, when the run opens.
+        name: the run directory's name, a hash of all inputs.
+        params: the parameters, logged once when the run opens.
         kind: ``hsl``, ``model``, ``tuning`` or ``trial``.
-        data_version: of the dataset.
-        title: what the run is called; by default its kind, data and variant.
-        parent: key of the run that it is a child of.
+        data_version: the dataset's version.
+        title: the run's name in MLflow; by default its kind, data and variant.
+        parent: the key of its parent run.
     """
     send_left()
     marker = RUNS / name / "mlflow_run"
     known = Run(marker.read_text().strip()) if marker.is_file() else None
     if known is None and apart():
-        # Another machine of the cluster may have begun it.
+        # Another machine of the cluster may have started it.
         known = Run.going_on(TRAINING, name)
     if known and not known.lost():
         log.info("going on with %s", name)
@@ -44,7 +44,7 @@ def start_or_resume(
     what = params.data.name if kind == "hsl" else f"{params.data.name} {params.variant}"
     title = title or f"{KINDS[kind]}: {what}"
     logged = params.model_dump(mode="json", exclude=None if kind == "tuning" else {"tune"})
-    # Noted first: killed in between, the run that the store has is found again, and none is there twice.
+    # The key is written first: if the stage is killed in between, it finds its run again and makes no second one.
     key = new_key()
     marker.parent.mkdir(parents=True, exist_ok=True)
     marker.write_text(key)
@@ -61,7 +61,7 @@ def start_or_resume(
 
 
 def tags(params: Params, kind: str, data_version: str) -> dict[str, str]:
-    """What runs are found by."""
+    """The tags by which runs are found."""
     return {
         "cuhs.kind": kind,
         "cuhs.profile": params.profile,
@@ -72,12 +72,12 @@ def tags(params: Params, kind: str, data_version: str) -> dict[str, str]:
 
 
 def data_used(params: Params, context: str) -> DataUsed:
-    """The built dataset, by the hash that DVC has for it."""
+    """The built dataset as an MLflow input, with DVC's hash of it."""
     return DataUsed(params.data.name, data_digest(), DATASET.as_posix(), read_summary(DATASET)["groups"], context)
 
 
 def description(params: Params, kind: str) -> str:
-    """What a run is, in two lines."""
+    """A description of a run in two lines."""
     size = f"{params.image.height}×{params.image.width} images, {params.network.backbone}, profile {params.profile}"
     if kind == "hsl":
         hsl = params.pretrain_hsl

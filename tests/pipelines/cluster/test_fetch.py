@@ -150,7 +150,7 @@ def order(**changes: Any) -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        *((text, "ORDER: no order of a job") for text in ("{", "[]", "{}", "null", order(more=1), order(inputs=3))),
+        *((text, "ORDER: not a job's order") for text in ("{", "[]", "{}", "null", order(more=1), order(inputs=3))),
         (order(stage="os"), "ORDER: 'os' does not run on a cluster; there are pretrain_hsl, train"),
         (order(stage="../x"), r"ORDER: '\.\./x' does not run on a cluster"),
         (order(inputs={"../x": "d"}), r"'\.\./x': refused, its path leaves"),
