@@ -1,1 +1,1 @@
-"""From raw folders to a built dataset: Parquet shards, ``dataset.json`` and ``dataset.html``."""
+"""Building a dataset from raw folders: Parquet shards, ``dataset.json`` and ``dataset.html``."""

@@ -1,4 +1,4 @@
-"""Building a dataset: raw folders in, Parquet shards, ``dataset.json`` and ``dataset.html`` out."""
+"""Building a dataset: from raw folders to Parquet shards, ``dataset.json`` and ``dataset.html``."""
 
 import hashlib
 import json
@@ -33,21 +33,22 @@ def build(
 ) -> dict[str, Any]:
     """Build the dataset ``out`` and return the content of its ``dataset.json``.
 
-    Every image is decoded; bad files go to the quarantine list. The same files, configuration and library versions
-    give the same bytes, and a change in one source rewrites its own shards only, unless it brings a group its first
-    query or takes its last. ``out`` is replaced as a whole, at the end; an earlier dataset there stays until then. A
-    build that was killed or refused goes on from what ``OUT.unfinished`` holds (see :mod:`cuhs.build.scratch`).
+    Every image is decoded; bad files go to the quarantine list. The same files, configuration and library
+    versions give the same bytes. A change in one source rewrites only its own shards, unless it adds a group's
+    first query or removes its last. ``out`` is replaced as a whole at the end; until then an earlier dataset stays
+    there. If a build was killed or refused, the next one continues from ``OUT.unfinished`` (see
+    :mod:`cuhs.build.scratch`).
 
     Args:
-        config: what to build.
-        out: the folder to write; absent, empty, or holding an earlier dataset.
-        mapper: where images are decoded and shards are filled.
-        progress: called with the step's name, images done, and images in all.
+        config: configuration of the dataset.
+        out: folder to write; missing, empty, or holding an earlier dataset.
+        mapper: runs the decoding of images and the filling of shards.
+        progress: called with the step's name, the number of images done, and the total.
 
     Raises:
-        CuhsError: a source or annotation file is missing or wrong, no image is usable, nobody queries, there
-            is a problem that is not allowed (see :mod:`cuhs.build.leaks`), a file cannot be read or ``out`` cannot
-            be written.
+        CuhsError: a source or annotation file is missing or wrong, no image is usable, there is no query, a
+            problem is found that is not allowed (see :mod:`cuhs.build.leaks`), a file cannot be read, or ``out``
+            cannot be written.
     """
     _check_out(out)
     sources = config.located()
@@ -62,7 +63,7 @@ def build(
         with Scratch(out.with_name(f"{out.name}.unfinished")) as scratch:
             gathered = gather(sources, listed, scratch, mapper, progress)
             gathered = with_detected_boxes(gathered, sources, models, scratch, progress)
-            # The torso is told from the box; the fixed one says nothing of it.
+            # Colours come before fixed boxes: a real box locates the torso, a fixed one does not.
             gathered = with_colours(gathered, sources, mapper, progress)
             gathered = with_fixed_boxes(gathered, sources)
             rows = _place(gathered.samples, config, own)
@@ -99,7 +100,7 @@ def build(
 
 def _check_out(out: Path) -> None:
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "dataset.json").is_file())):
-        raise CuhsError(f"{out}: exists and is not a built dataset; move it away")
+        raise CuhsError(f"{out}: exists and is not a built dataset; move it away or choose another folder")
 
 
 def _people(listed: Mapping[str, Listed]) -> set[str]:
@@ -126,7 +127,7 @@ def _place(samples: list[Sample], config: DatasetConfig, listed: IdentityList | 
 
 
 def _fill(shards: list[PlannedShard], scratch: Scratch, mapper: Mapper, progress: Progress) -> list[dict[str, Any]]:
-    """Fill the shards that an earlier attempt has not; returns file, rows and sha256 of each."""
+    """Fill the shards that no earlier attempt filled; return file, rows and sha256 of every shard."""
     total = sum(len(shard.items) for shard in shards)
     missing = [shard for shard in shards if not scratch.shard(shard.key).exists()]
     done = total - sum(len(shard.items) for shard in missing)

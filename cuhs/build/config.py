@@ -1,4 +1,4 @@
-"""What dataset is built from which raw folders."""
+"""Configuration of a dataset: the raw folders and the protocol it is built from."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,10 +14,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class GalleryShare(Config):
-    """People in other clothes who are in a group's gallery only, for each query identity of the group.
+    """Gallery-only people in other clothes, as a multiple of a group's query identities.
 
-    The defaults are those of the paper's Table 1: a gallery of 837 identities for 418 query identities in the black
-    group, of 706 for 628 in the white one.
+    The defaults follow the paper's Table 1. In the black group, 418 query identities have a gallery of 837; in the
+    white group, 628 have a gallery of 706.
     """
 
     black: Annotated[float, Field(ge=0)] = 1.0
@@ -25,20 +25,20 @@ class GalleryShare(Config):
 
 
 class DatasetConfig(Config):
-    """What dataset is built from which raw folders.
+    """Configuration of a dataset.
 
     Attributes:
-        name: of the dataset.
-        raw: the folder that all other paths are relative to.
+        name: name of the dataset.
+        raw: folder that all other paths are relative to.
         protocol: see :mod:`cuhs.build.fine_grained`.
-        seed: of every choice that the protocol makes.
-        test_share: share of identities for testing, for sources that publish no split.
+        seed: seed of all random choices.
+        test_share: share of identities for testing, in sources that publish no split.
         other_share: people in other clothes for each person of a group (``fg_reid``).
         gallery_share: see :class:`GalleryShare` (``fg_reid``).
-        identities: a CSV file of who trains and who tests, in place of the sources' splits and ``test_share``; with a
-            column ``group`` it is in place of the protocol, too. See :mod:`cuhs.raw.identity_list`.
+        identities: CSV file that assigns identities to training and testing. It replaces the sources' splits and
+            ``test_share``; with a column ``group`` also the protocol. See :mod:`cuhs.raw.identity_list`.
         allow: problems that do not stop a build, see :mod:`cuhs.build.leaks`.
-        sources: raw datasets by the name that namespaces their identities and cameras.
+        sources: raw datasets by name; the name prefixes their identities and cameras.
     """
 
     name: str
@@ -53,5 +53,5 @@ class DatasetConfig(Config):
     sources: dict[str, Source] = Field(min_length=1)
 
     def located(self) -> dict[str, Source]:
-        """The sources by name, sorted, their paths absolute: workers may have another working directory."""
+        """Return the sources sorted by name, with absolute paths: workers may have other working directories."""
         return {name: source.below(self.raw) for name, source in sorted(self.sources.items())}

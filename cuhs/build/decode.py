@@ -1,4 +1,4 @@
-"""Reading and decoding every image once: all that a build learns from pixels is learnt here."""
+"""Reading and decoding of every image, once: the source of all that a build learns from pixels."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,24 +9,24 @@ from cuhs.images import BadImage, load
 from cuhs.raw.config import Source
 from cuhs.raw.sources import raw_bytes
 
-# An image over all sources: source and path.
+# Key of an image over all sources: source and path.
 Key = tuple[str, str]
 
-# Images of one task: enough to make sending it cheap, few enough to share out evenly.
+# Images in a task: enough to make sending it worthwhile, few enough to share the work evenly.
 BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What reading and decoding an image file showed.
+    """Result of reading and decoding an image file.
 
     Attributes:
-        digest: of the file's bytes; empty if it cannot be read.
-        fault: why the image cannot be used, or None; what follows has a meaning only without one.
-        width, height: in pixels, of the image held upright.
-        size: of the image in bytes, as the dataset stores it.
-        plain: the dataset stores the file's own bytes.
-        look: its hashes as a photograph, None if it is empty to the eye.
+        digest: digest of the file's bytes; empty if it cannot be read.
+        fault: why the image cannot be used, or None; the other attributes are only valid without a fault.
+        width, height: size of the upright image in pixels.
+        size: size in bytes of the image as the dataset stores it.
+        plain: whether the dataset stores the file's own bytes.
+        look: its hashes as a photograph; None for an image without visible content.
     """
 
     digest: str
@@ -43,8 +43,8 @@ class DecodeTask:
     """Images of one source, for one worker.
 
     Attributes:
-        files: where they lie, as an absolute path.
-        paths: relative to it.
+        files: the source, with absolute paths.
+        paths: paths of the images, relative to the source's folder.
         known: earlier findings, by path.
     """
 
@@ -54,13 +54,13 @@ class DecodeTask:
 
 
 def decode_images(batch: DecodeTask) -> list[Finding]:
-    """Findings in the order of ``paths``; a file whose bytes are those of its earlier finding is not decoded.
+    """Return the findings in the order of ``paths``; files with an unchanged digest are not decoded again.
 
     Raises:
-        CuhsError: the source's folder is not to be seen from here.
+        CuhsError: the source's folder cannot be seen from this machine.
     """
     if not batch.files.folder.exists():
-        # Without this, every image that falls to this machine would be called unreadable.
+        # Fail here: otherwise every image of this machine's tasks would be quarantined as unreadable.
         raise CuhsError(f"{batch.files.folder}: not there on every node; put data.raw where all nodes can read it")
     return [_inspect_image(batch.files, path, batch.known.get(path)) for path in batch.paths]
 
@@ -83,5 +83,5 @@ def _inspect_image(files: Source, path: str, known: Finding | None) -> Finding:
 
 
 def digest_of(data: bytes) -> str:
-    """By which a file's content is known again."""
+    """Return the digest by which a file's content is recognised."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -1,6 +1,6 @@
-"""Protocols: in which groups images are trained on and ranked.
+"""Protocols: they assign the images to evaluation groups.
 
-A query of a group is ranked against the gallery rows of that group.
+A query of a group is ranked against the gallery rows of the same group.
 """
 
 from collections import defaultdict
@@ -17,39 +17,43 @@ FINE = ("black", "white")
 
 
 def benchmark(rows: list[Row]) -> list[Row]:
-    """All images, with a group for each colour among the queries.
+    """Keep all images, with a group for each colour among the queries.
 
     Raises:
-        CuhsError: nobody queries.
+        CuhsError: there is no query.
     """
     return _asked(_grouped_by_query(rows, COLOURS))
 
 
 def fg_reid_v2(rows: list[Row]) -> list[Row]:
-    """FG-reID V2 (section 5.2, Table 4): all training sets and galleries, queries in black and white only.
+    """FG-reID V2 (section 5.2, Table 4): all training sets and galleries, but only queries in black and white.
 
     Raises:
-        CuhsError: nobody queries.
+        CuhsError: there is no query.
     """
     kept = [row for row in rows if row.split != "query" or row.sample.colour in FINE]
     return _asked(_grouped_by_query(kept, FINE))
 
 
 def fg_reid(
-    rows: list[Row], seed: int, other_share: float, gallery_share: GalleryShare = GalleryShare()
+    rows: list[Row],
+    seed: int,
+    other_share: float,
+    gallery_share: GalleryShare = GalleryShare(),  # noqa: B008  (it is immutable)
 ) -> list[Row]:
     """FG-reID (section 4): a black and a white group, each with some people in other clothes.
 
-    A group holds the people wearing its colour and, in training and in testing, ``other_share`` as many in
-    other clothes. Its gallery also holds people in other clothes whom nobody asks for, ``gallery_share`` as
-    many as are asked for, and the sources' distractors and junk. Images in no group are left out.
+    A group holds the people who wear its colour. In training and in testing, it also holds ``other_share`` as many
+    people in other clothes. Its gallery has further people in other clothes, who are no query identities:
+    ``gallery_share`` as many as query identities. The sources' distractors and junk are in the gallery, too.
+    Images in no group are left out.
 
-    The shares hold for each source by itself and to the nearest whole person, as far as a source has people
-    in other clothes. They are taken in the order of a hash, so one more identity in a source changes the
-    groups of a few others in it at most, and of nobody in another source.
+    The shares apply to each source separately, rounded to whole people, as far as it has people in other clothes.
+    These are taken in the order of a hash, so a new identity changes the groups of at most a few others, all in
+    its own source.
 
     Raises:
-        CuhsError: nobody queries.
+        CuhsError: there is no query.
     """
     people: dict[tuple[bool, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for row in rows:
@@ -81,10 +85,10 @@ def fg_reid(
 
 
 def listed_groups(rows: list[Row], listed: IdentityList) -> list[Row]:
-    """The groups of a user's list; junk and distractors are in the galleries of all groups that are asked for.
+    """Assign the groups of a user's list; junk and distractors are in the gallery of every group with a query.
 
     Raises:
-        CuhsError: nobody queries.
+        CuhsError: there is no query.
     """
     asked = sorted({group for row in rows if row.split == "query" for group in listed.groups[row.sample.pid]})
 
@@ -95,7 +99,7 @@ def listed_groups(rows: list[Row], listed: IdentityList) -> list[Row]:
 
 
 def _grouped_by_query(rows: list[Row], colours: tuple[str, ...]) -> list[Row]:
-    """A group for each of ``colours`` that a query wears; train and gallery rows are in all of them."""
+    """Assign a group for each of ``colours`` that a query wears; train and gallery rows are in all of them."""
     worn = {row.sample.colour for row in rows if row.split == "query"}
     everywhere = ("all", *(colour for colour in colours if colour in worn))
     return [replace(row, groups=("all", row.sample.colour) if row.split == "query" else everywhere) for row in rows]
@@ -104,7 +108,7 @@ def _grouped_by_query(rows: list[Row], colours: tuple[str, ...]) -> list[Row]:
 def _asked(rows: list[Row]) -> list[Row]:
     if not any(row.split == "query" for row in rows):
         raise CuhsError(
-            "the dataset has no query image: data.test_share may be 0, or no identity that tests is labelled "
-            "in the colours that data.protocol asks for (data.sources.*.clothing)"
+            "the dataset has no query image: data.test_share may be 0, or no test identity is labelled with a "
+            "colour that data.protocol needs (data.sources.*.clothing)"
         )
     return rows

@@ -1,4 +1,4 @@
-"""Inspecting every image of every source, and joining what names, annotations and pixels say of it."""
+"""Inspection of every image of every source; joins file names, annotations and pixels."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -21,15 +21,15 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Gathered:
-    """What decoding every image showed.
+    """All images after decoding, with their boxes and the files that cannot be used.
 
     Attributes:
         samples: the usable images.
-        findings: of each of them.
+        findings: finding of each usable image.
         boxes: head-shoulder boxes in [0, 1].
-        quarantine: ``source``, ``path`` and ``reason`` of each file that is not used.
-        dropped_boxes: ``source``, ``file`` and ``reason`` of each annotation that is not used.
-        origins: where each box comes from, one of :data:`cuhs.raw.head_shoulder_boxes.ORIGINS`.
+        quarantine: ``source``, ``path`` and ``reason`` of each unusable file.
+        dropped_boxes: ``source``, ``file`` and ``reason`` of each unusable box annotation.
+        origins: origin of each box, one of :data:`cuhs.raw.head_shoulder_boxes.ORIGINS`.
     """
 
     samples: list[Sample]
@@ -50,11 +50,11 @@ def gather(
     """Inspect every image that the sources list.
 
     Args:
-        sources: where they lie, as absolute paths.
-        listed: what their names and annotation files say.
-        scratch: what an earlier attempt knows, and where findings are written down as they come.
-        mapper: where images are decoded.
-        progress: called with ``check SOURCE``, images done, and images in all.
+        sources: the sources, with absolute paths.
+        listed: file names and annotations of each source.
+        scratch: findings of earlier attempts; new findings are recorded there at once.
+        mapper: runs the decoding of images.
+        progress: called with ``check SOURCE``, the number of images done, and the total.
 
     Raises:
         CuhsError: no image is usable.
@@ -92,7 +92,7 @@ def gather(
 
 
 def unusual_boxes(gathered: Gathered) -> list[dict[str, str]]:
-    """``source``, ``file`` and ``reason`` of boxes that are used but unlike their source's others.
+    """List ``source``, ``file`` and ``reason`` of used boxes that are unlike the other boxes of their source.
 
     Fixed boxes are left out: they are all the same.
     """
@@ -114,7 +114,7 @@ def _inspected(
     mapper: Mapper,
     progress: Progress,
 ) -> Iterator[tuple[str, RawImage, Finding]]:
-    """Every image with its finding, in order."""
+    """Yield every image with its finding, in order."""
     parts = [
         (source, part.images[start : start + BATCH])
         for source, part in listed.items()

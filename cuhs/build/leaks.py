@@ -1,4 +1,4 @@
-"""Looking at a placed dataset for what makes its results worthless: leaks between training and testing."""
+"""Checks of a dataset for problems that make results worthless, such as leaks between training and testing."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -9,17 +9,17 @@ from cuhs.build.decode import Finding, Key
 from cuhs.build.near_duplicates import BITS, COPY, nearest
 from cuhs.build.splits import Row
 
-# Pairs of different people that are shown though they are no copies: the next in likeness.
+# Number of pairs shown that are the most similar ones of different people but no copies.
 CLOSEST = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A testing image and the training image that is most like it.
+    """A testing image and its most similar training image.
 
     Attributes:
-        train, test: the two.
-        bits: of their hashes that differ; 0 where both files are the same.
+        train, test: the two images.
+        bits: number of bits in which their hashes differ; 0 if the files are identical.
     """
 
     train: Row
@@ -29,15 +29,15 @@ class Pair:
 
 @dataclass(frozen=True)
 class Leaks:
-    """What was found.
+    """Result of the checks.
 
     Attributes:
-        copies: pairs that differ in :data:`.near_duplicates.COPY` bits or fewer, the most alike first.
-        closest: the next in likeness, one pair for any two people.
-        shared: identities in training and in testing, sorted, each with an image of either.
-        without_match: queries whom no gallery image of some group of theirs shows in another camera.
+        copies: pairs that differ in at most :data:`.near_duplicates.COPY` bits, the most similar first.
+        closest: the most similar pairs that are no copies, at most one for any two people.
+        shared: identities in both training and testing, sorted, each with an image from either side.
+        without_match: queries that lack a true match from another camera in at least one of their groups.
         queries: number of queries.
-        single: training identities of one image, sorted.
+        single: training identities with a single image, sorted.
     """
 
     copies: list[Pair]
@@ -48,7 +48,7 @@ class Leaks:
     single: list[str]
 
     def refused(self, allow: Collection[Problem]) -> str:
-        """One line on the problems that are not allowed, each with its mend; empty without any."""
+        """Return one line on the problems that are not allowed, each with its fix; empty if there is none."""
         problems: dict[Problem, str] = {}
         if self.shared:
             problems["shared_identities"] = self._shared()
@@ -59,13 +59,13 @@ class Leaks:
         refused = {problem: text for problem, text in problems.items() if problem not in allow}
         if not refused:
             return ""
-        return f"{'; '.join(refused.values())}; or build all the same with data.allow: [{', '.join(refused)}]"
+        return f"{'; '.join(refused.values())}; to build anyway, set data.allow: [{', '.join(refused)}]"
 
     def _shared(self) -> str:
         pid, (train, test) = next(iter(self.shared.items()))
         return (
             f"{len(self.shared)} identities are in both training and testing, such as {pid} ({train.name} and "
-            f"{test.name}): mend the source's split or give data.identities"
+            f"{test.name}): correct the source's split or give data.identities"
         )
 
     def _copies(self) -> str:
@@ -77,17 +77,18 @@ class Leaks:
 
     def _no_match(self) -> str:
         return (
-            f"no query has its person in the gallery in another camera, such as {self.without_match[0].name}, "
-            "so there is nothing to evaluate: check the camera ids, or add images of a second camera"
+            "no query has a gallery image of its identity from another camera, such as "
+            f"{self.without_match[0].name}, so there is nothing to evaluate: check the camera ids, or add images "
+            "from a second camera"
         )
 
 
 def find_leaks(rows: list[Row], findings: Mapping[Key, Finding]) -> Leaks:
-    """Look at the whole dataset.
+    """Check the whole dataset.
 
     Args:
         rows: the dataset.
-        findings: of each row's image.
+        findings: finding of each row's image.
     """
     people = [row for row in rows if row.sample.is_person]
     training = [row for row in people if row.split == "train"]
@@ -104,7 +105,7 @@ def find_leaks(rows: list[Row], findings: Mapping[Key, Finding]) -> Leaks:
 
 
 def queries_without_match(rows: Iterable[Row]) -> list[Row]:
-    """Queries that no gallery row of some group of theirs shows in another camera; ranking skips them."""
+    """Find queries without a gallery row from another camera in at least one of their groups; ranking skips them."""
     cameras: dict[tuple[str, str], set[str]] = defaultdict(set)
     queries = []
     for row in rows:
@@ -121,7 +122,7 @@ def queries_without_match(rows: Iterable[Row]) -> list[Row]:
 
 
 def _pairs(training: list[Row], testing: list[Row], findings: Mapping[Key, Finding]) -> list[Pair]:
-    """Each testing image with its nearest training image if there is one at all like it, the most alike first."""
+    """Pair each testing image with its nearest training image, if any is similar; the most similar pairs first."""
     same = {findings[row.key].digest: row for row in reversed(training)}
     copied = [row for row in testing if findings[row.key].digest in same]
     pairs = [Pair(same[findings[row.key].digest], row, 0) for row in copied]

@@ -1,4 +1,4 @@
-"""Cutting a placed dataset into shards, and filling them."""
+"""Shards of a dataset: planning which rows go where, and filling them."""
 
 import hashlib
 import json
@@ -26,8 +26,8 @@ class Item:
 
     Attributes:
         row: the sample and its role.
-        finding: what inspecting its image showed.
-        box: its head-shoulder box in [0, 1], or None.
+        finding: finding of its image.
+        box: head-shoulder box in [0, 1], or None.
         box_origin: one of :data:`cuhs.raw.head_shoulder_boxes.ORIGINS`, or None.
     """
 
@@ -37,7 +37,7 @@ class Item:
     box_origin: str | None
 
     def labels(self) -> dict[str, Any]:
-        """All columns but the image."""
+        """Return all columns except the image."""
         sample = self.row.sample
         return {
             "pid": sample.pid,
@@ -60,9 +60,9 @@ class PlannedShard:
 
     Attributes:
         file: ``SPLIT/SOURCE-00000.parquet``.
-        key: the same for shards of the same content, whatever they are called.
-        files: where its source lies, as an absolute path.
-        items: its rows.
+        key: hash of the content; shards of the same content have the same key, whatever their file name.
+        files: the source, with absolute paths.
+        items: rows of the shard.
     """
 
     file: str
@@ -80,14 +80,14 @@ def plan(
 ) -> list[PlannedShard]:
     """Cut each source's part of each split into shards of :data:`SHARD_ROWS` rows or :data:`SHARD_BYTES`.
 
-    No shard holds rows of two sources, so a change in one source leaves the other sources' shards as they are.
+    No shard holds rows of two sources, so a change in one source leaves the shards of the others unchanged.
 
     Args:
         rows: the dataset.
-        findings: of each row's image.
+        findings: finding of each row's image.
         boxes: head-shoulder boxes in [0, 1].
-        origins: where each box comes from.
-        sources: the sources by name, as absolute paths.
+        origins: origin of each box.
+        sources: the sources by name, with absolute paths.
     """
     parts: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
@@ -122,10 +122,10 @@ def _key(items: list[Item]) -> str:
 
 
 def pack(shard: PlannedShard) -> bytes:
-    """The Parquet file of a shard.
+    """Fill a shard and return its Parquet file.
 
     Raises:
-        CuhsError: an image is no longer what was inspected.
+        CuhsError: an image changed after it was inspected.
     """
     return shard_content({"image": _image(shard.files, item), **item.labels()} for item in shard.items)
 

@@ -1,4 +1,4 @@
-"""An ordered parallel ``map`` over the cores of this machine, and the protocol for others."""
+"""An ordered parallel ``map`` over this machine's cores, and its protocol, which a cluster can implement, too."""
 
 import multiprocessing
 import os
@@ -16,16 +16,16 @@ from cuhs.machine import usable_cpus
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Tasks under way for each worker: one at work and one waiting.
+# Tasks submitted for each worker: one running and one waiting.
 AHEAD = 2
 
 
 class Mapper(Protocol):
-    """``map`` that may run elsewhere: over processes here, or over a cluster.
+    """A ``map`` that may run elsewhere: in processes on this machine, or on a cluster.
 
-    It yields ``function(task)`` in the order of the tasks, holds no more than a few results that wait to be
-    taken, and lets an exception of ``function`` through as it is. ``function`` and tasks are pickled: a
-    function at the top of a module, or a :func:`functools.partial` of one. The builtin ``map`` is one.
+    It yields ``function(task)`` in the order of the tasks, keeps only a few results waiting, and raises the
+    exceptions of ``function`` unchanged. ``function`` and the tasks are pickled, so ``function`` must be defined at
+    the top of a module, or be a :func:`functools.partial` of such a function. The builtin ``map`` qualifies.
     """
 
     def __call__(self, function: Callable[[T], R], tasks: Sequence[T], /) -> Iterator[R]:
@@ -33,19 +33,19 @@ class Mapper(Protocol):
 
 
 def map_on_cores(function: Callable[[T], R], tasks: Sequence[T], /) -> Iterator[R]:
-    """A :class:`Mapper` over a process for each core that this process may use.
+    """A :class:`Mapper` with a process for each core that this process may use.
 
-    A single task, or a single core, needs no process and is worked off here. The processes end with this one,
-    however it ends.
+    A single task, or a single core, is processed here without another process. The processes end when this one
+    does, however it ends.
 
     Raises:
-        CuhsError: a process was killed.
+        CuhsError: a worker process was killed.
     """
     workers = min(usable_cpus(), len(tasks))
     if workers < 2:
         yield from map(function, tasks)
         return
-    # Not forked: this process may have threads (a progress bar's, pyarrow's), and a fork copies their locks.
+    # Do not fork: this process may have threads (of a progress bar or pyarrow), and a fork would copy their locks.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([function.__module__])
     pool = ProcessPoolExecutor(workers, context, initializer=_follow_parent)
@@ -59,14 +59,14 @@ def map_on_cores(function: Callable[[T], R], tasks: Sequence[T], /) -> Iterator[
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
         raise CuhsError(
-            "a worker process was killed, perhaps for want of memory; the same command goes on from what is done"
+            "a worker process was killed, perhaps for lack of memory; run the same command again to continue"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _follow_parent() -> None:
-    """Leave Ctrl-C to the parent, and end when it does: a killed parent tells nobody."""
+    """Leave Ctrl-C to the parent, and exit when the parent ends, even if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 

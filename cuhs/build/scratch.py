@@ -1,15 +1,15 @@
-"""What an unfinished build has done already, so that the same command goes on from there.
+"""Results of an unfinished build, so that the same command continues from them.
 
-Beside the dataset ``OUT`` lies ``OUT.unfinished`` until the build succeeds:
+The folder ``OUT.unfinished`` lies beside the dataset ``OUT`` until the build succeeds:
 
-``CODE/checked.jsonl``  a line for each image that was decoded, by source and path. It counts for as long as the
-                        file's content is the same: each is read and its digest compared, but not decoded again.
-``CODE/detected.jsonl`` a line for each batch of images that the detector of key points has seen, by a hash of the
+``CODE/checked.jsonl``  a line for each decoded image, by source and path. It is valid while the file's content is
+                        the same: each file is read and its digest compared, but it is not decoded again.
+``CODE/detected.jsonl`` a line for each batch of images that went through the key point detector, by a hash of the
                         detector and of the images' digests.
-``CODE/KEY.parquet``    the shards that are filled, each named by a hash of its rows and their files' digests.
-``dataset.html``        where the build was refused: the page that shows why.
+``CODE/KEY.parquet``    the filled shards; KEY is a hash of the rows and of their files' digests.
+``dataset.html``        if the build was refused, the page that shows why.
 
-CODE is a hash of the code that looks at images and fills shards, so another version starts afresh.
+CODE is a hash of the code that inspects images and fills shards, so another version of it starts afresh.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ FIELDS = [field.name for field in fields(Finding)]
 
 
 class Scratch:
-    """The folder of an unfinished build; a context manager that closes its journal."""
+    """The folder of an unfinished build; a context manager that closes its journals."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -63,12 +63,12 @@ class Scratch:
         self._boxes.close()
 
     def known(self, source: str, paths: Iterable[str]) -> dict[str, Finding]:
-        """Earlier findings of images of a source, by path."""
+        """Return earlier findings of a source's images, by path."""
         known = self._known.get(source, {})
         return {path: known[path] for path in paths if path in known}
 
     def note(self, source: str, found: Iterable[tuple[str, Finding]]) -> None:
-        """Write findings down."""
+        """Record findings in the journal."""
         known = self._known.get(source, {})
         for path, finding in found:
             if known.get(path) != finding:
@@ -77,20 +77,20 @@ class Scratch:
         self._findings.flush()
 
     def detected(self, key: str) -> list[Box | None] | None:
-        """What the detector found in the images of a batch, or None if it has not seen them."""
+        """Return the detector's boxes for a batch of images, or None if it has not seen the batch."""
         return self._detected.get(key)
 
     def note_detected(self, key: str, boxes: list[Box | None]) -> None:
-        """Write a batch's boxes down."""
+        """Record a batch's boxes in the journal."""
         self._boxes.write(json.dumps([key, boxes]) + "\n")
         self._boxes.flush()
 
     def shard(self, key: str) -> Path:
-        """Where the shard of this key lies, or will."""
+        """Return where the shard with this key is, or will be."""
         return self._done / f"{key}.parquet"
 
     def keep(self, key: str, content: bytes) -> None:
-        """Store a shard; it is there as a whole or not at all."""
+        """Store a shard, completely or not at all."""
         unfinished = self.shard(key).with_suffix(".unfinished")
         with unfinished.open("wb") as file:
             file.write(content)
@@ -99,12 +99,12 @@ class Scratch:
         unfinished.replace(self.shard(key))
 
     def sha256(self, key: str) -> str:
-        """Of a stored shard, in hexadecimal digits."""
+        """Return the SHA-256 of a stored shard, in hexadecimal digits."""
         with self.shard(key).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def arrange(self, keys: Mapping[str, str]) -> Path:
-        """Move shards to their places in a folder of their own, by file → key, and return it."""
+        """Move shards into a folder of their own, given as file → key, and return it."""
         finished = self.folder / "dataset"
         shutil.rmtree(finished, ignore_errors=True)
         for file, key in keys.items():
@@ -113,29 +113,29 @@ class Scratch:
         return finished
 
     def discard(self) -> None:
-        """Delete everything."""
+        """Delete the folder."""
         self._close()
         shutil.rmtree(self.folder)
 
 
 def _entries(journal: Path) -> Iterator[Any]:
-    """What the lines of a journal say."""
+    """Yield the entries of a journal."""
     for line in journal.read_text(encoding="utf-8").split("\n") if journal.exists() else ():
         try:
             yield json.loads(line)
-        except ValueError:  # empty, or half a line
+        except ValueError:  # an empty or incomplete line
             continue
 
 
 def _journal(path: Path) -> TextIO:
-    """The file, to write more lines to."""
+    """Open a journal for appending."""
     file = path.open("a", encoding="utf-8")
-    file.write("\n")  # a kill may have left half a line
+    file.write("\n")  # ends a line that was left incomplete by a kill
     return file
 
 
 def _code_version() -> str:
-    """Hash of what findings and shards depend on besides the files."""
+    """Return a hash of the code and versions that findings and shards depend on."""
     digest = hashlib.sha256(f"{PIL.__version__} {pa.__version__}".encode())
     for module in (images, inspection, near_duplicates, packing, shards):
         digest.update(inspect.getsource(module).encode())

@@ -1,7 +1,8 @@
-"""Roles: which images train, query and fill the gallery.
+"""Roles: assignment of images to training, queries and gallery.
 
-Every choice made here is a hash of the seed and of the identity's or image's own name: one more identity or image
-leaves the others in place. Junk and distractors are always in the gallery.
+Every choice is made by a hash of the seed and of the identity's or image's own name. A new identity therefore leaves
+all others in place, and a new image can only change the query images of its own identity. Junk and distractors are
+always in the gallery.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ class Row:
     Attributes:
         sample: the image.
         split: ``train``, ``query`` or ``gallery``.
-        groups: the groups it takes part in, ``all`` first; empty until a protocol gives them.
+        groups: evaluation groups, ``all`` first; empty until a protocol assigns them.
     """
 
     sample: Sample
@@ -35,23 +36,23 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Source and path in one, for people to read."""
+        """Source and path as one string, for people to read."""
         return "/".join(self.key)
 
 
 def as_published(samples: list[Sample], seed: int, test_share: float) -> list[Row]:
-    """Published roles as they are; a source that publishes none is divided by identity.
+    """Keep published roles; split the identities of sources that publish none.
 
-    Of such a source ``test_share`` of the identities are for testing, each with one query image for every
-    camera that has several images of it.
+    In such a source ``test_share`` of the identities are for testing. Each has one query image from every camera
+    that has several images of it.
     """
     return _with_roles(((sample, _published(sample, seed, test_share)) for sample in samples), seed)
 
 
 def with_training_sets(samples: list[Sample], seed: int, test_share: float) -> list[Row]:
-    """As :func:`as_published`, but sources without a training set are divided by identity, too.
+    """Assign roles as :func:`as_published`, but also split the identities of sources without a training set.
 
-    The identities of those that train do so with all their images; the others keep their published roles.
+    The identities chosen for training use all their images for it; the others keep their published roles.
     """
     trained = {sample.source for sample in samples if sample.raw.split == "train"}
 
@@ -64,10 +65,10 @@ def with_training_sets(samples: list[Sample], seed: int, test_share: float) -> l
 
 
 def as_listed(samples: list[Sample], listed: IdentityList, seed: int) -> list[Row]:
-    """The people of a list as it has them; others are left out.
+    """Assign roles by a user's list; people who are not on it are left out.
 
-    Images of those who test keep their published role where they have one for testing; where an identity has
-    none, one image of each camera that has several queries.
+    An image of a test identity keeps its published role, if it has one for testing. If the identity has none, one
+    image from each camera that has several of them is a query.
     """
     testing = {sample.pid for sample in samples if sample.raw.split in ("query", "gallery")}
 
@@ -83,7 +84,7 @@ def as_listed(samples: list[Sample], listed: IdentityList, seed: int) -> list[Ro
 
 
 def draw(seed: int, *name: str) -> float:
-    """A number in [0, 1) that depends on nothing but the seed and the name."""
+    """Return a number in [0, 1) that depends only on the seed and the name."""
     digest = hashlib.sha256("/".join((str(seed), *name)).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
@@ -99,7 +100,7 @@ def _tests(sample: Sample, seed: int, test_share: float) -> bool:
 
 
 def _with_roles(roles: Iterable[tuple[Sample, Split | None]], seed: int) -> list[Row]:
-    """Rows sorted by source and path; images of a testing identity without roles divide them among themselves."""
+    """Return rows sorted by source and path; assign query and gallery to test identities without published roles."""
     rows = []
     undecided: dict[str, list[Sample]] = defaultdict(list)
     for sample, role in roles:
@@ -116,7 +117,7 @@ def _with_roles(roles: Iterable[tuple[Sample, Split | None]], seed: int) -> list
 
 
 def _one_per_camera(images: list[Sample], seed: int) -> set[Sample]:
-    """One image for each camera that has several, so that each camera keeps a gallery image."""
+    """Choose one image from each camera that has several, so that each camera keeps a gallery image."""
     by_camera: dict[str, list[Sample]] = defaultdict(list)
     for sample in images:
         by_camera[sample.camid].append(sample)

@@ -1,4 +1,4 @@
-"""Counting what a build has placed: the figures of ``dataset.json``, in the form of the paper's Table 1."""
+"""Counts of a built dataset for ``dataset.json``, in the form of the paper's Table 1."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -13,18 +13,18 @@ from cuhs.raw.labels import COLOURS
 
 Counts = dict[str, int]
 
-# Of a list that is told by its length, the first so many are named.
+# Of long lists, only this many entries are named.
 NAMED = 20
 
 
 def summarise(rows: list[Row], origins: Mapping[Key, str], leaks: Leaks, left_out: int) -> dict[str, Any]:
-    """Counts of ids and images; ids leave out distractors and junk, images count them.
+    """Count identities and images; identity counts exclude distractors and junk, image counts include them.
 
     Args:
         rows: the dataset.
-        origins: where each row's head-shoulder box comes from, if it has one.
-        leaks: what was found in it.
-        left_out: usable images that have no role.
+        origins: origin of each row's head-shoulder box, if it has one.
+        leaks: result of the checks.
+        left_out: number of usable images without a role.
     """
     groups: dict[str, list[Row]] = defaultdict(list)
     sources: dict[str, list[Row]] = defaultdict(list)
@@ -62,20 +62,20 @@ def _count(rows: Iterable[Row]) -> Counts:
 
 
 def _colour_origins(rows: list[Row]) -> Counts:
-    """Identities by where their colour comes from."""
+    """Count identities by the origin of their colour."""
     known = {row.sample.pid: row.sample.colour_origin or "none" for row in rows if row.sample.is_person}
     counted = Counter(known.values())
     return {origin: counted[origin] for origin in ("label", "classifier", "none")}
 
 
 def _box_origins(rows: Iterable[Row], origins: Mapping[Key, str]) -> Counts:
-    """Images by where their box comes from."""
+    """Count images by the origin of their box."""
     counted = Counter(origins.get(row.key, "none") for row in rows)
     return {origin: counted[origin] for origin in (*ORIGINS, "none")}
 
 
 def _cameras(rows: Iterable[Row]) -> int:
-    """Cameras that are known by an id."""
+    """Count the cameras with an id."""
     return len({row.sample.camid for row in rows if row.sample.raw.camid is not None})
 
 

@@ -1,36 +1,36 @@
-"""Which head-shoulder boxes of a source are unlike the others."""
+"""Detection of head-shoulder boxes that are unlike the other boxes of their source."""
 
 import numpy as np
 
-# What a box is measured by. A person's size in the crop varies by a factor, so sizes are compared as logarithms.
+# Measures of a box. A person's size in the crop varies by a factor, so sizes are compared as logarithms.
 MEASURES = ("width", "height", "height to width", "centre from the left", "top", "bottom")
 _AS_FACTOR = np.array([True, True, True, False, False, False])
 
-# How far from the median, in robust standard deviations, a measure may lie. The boxes of an annotator or a pose
-# estimator have longer tails than a normal distribution: at 4 one in fifty of CUHK03's would be named.
+# Largest allowed distance from the median, in robust standard deviations. Boxes of annotators and pose estimators
+# have longer tails than a normal distribution: a limit of 4 would report one in fifty of CUHK03's.
 LIMIT = 5.0
 
-# Robust standard deviations are not taken as smaller than these, in logarithms or parts of the image: where most
-# boxes agree to the pixel, a box that is a little different is no error.
+# Lower limits of the robust standard deviations, in logarithms or shares of the image. Where most boxes agree to the
+# pixel, a slightly different box is no error.
 _SMALLEST = np.array([0.08, 0.08, 0.08, 0.03, 0.03, 0.03])
 
-# With fewer boxes there is nothing to compare with.
+# Least number of boxes for a comparison.
 FEWEST = 20
 
 
 def unusual(boxes: np.ndarray) -> dict[int, str]:
-    """Boxes that differ much from most boxes of their source, in size, proportion or place.
+    """Find boxes that differ much from most boxes of their source, in size, proportion or place.
 
-    Each measure of :data:`MEASURES` is held against its median over all boxes; the distance is in robust
-    standard deviations (1.4826 times the median absolute deviation), so that errors in a third of the boxes do
-    not hide each other. To be looked at, not to be dropped: a person who bends down has an unusual box, too.
+    Each measure of :data:`MEASURES` is compared with its median over all boxes. The distance is in robust standard
+    deviations (1.4826 times the median absolute deviation), so that even errors in a third of the boxes do not hide
+    each other. Look at these boxes, but do not drop them: a person who bends down has an unusual box, too.
 
     Args:
         boxes: (N, 4) x1 y1 x2 y2 in [0, 1], of one source.
 
     Returns:
-        Row → the reason, such as ``height 0.85, most have 0.26 to 0.30``, in the order of rows; the measure
-        that is furthest off gives it. Empty for fewer than :data:`FEWEST` boxes.
+        Row → reason, such as ``height 0.85, most have 0.26 to 0.30``, in the order of rows. The reason names the
+        measure with the largest distance. Empty for fewer than :data:`FEWEST` boxes.
     """
     boxes = np.asarray(boxes, dtype=float).reshape(-1, 4)
     if len(boxes) < FEWEST:
@@ -50,7 +50,7 @@ def unusual(boxes: np.ndarray) -> dict[int, str]:
 
 
 def _measures(boxes: np.ndarray) -> np.ndarray:
-    """(N, 6): the values of :data:`MEASURES`."""
+    """Return (N, 6): the values of :data:`MEASURES`."""
     x1, y1, x2, y2 = boxes.T
     width, height = x2 - x1, y2 - y1
     return np.stack([width, height, height / width.clip(min=1e-6), (x1 + x2) / 2, y1, y2], axis=1)

@@ -1,1 +1,1 @@
-"""What lies on disk: raw folders, their names, labels and annotation files."""
+"""Reading of raw datasets: folders, file names, labels and annotation files."""

@@ -1,4 +1,4 @@
-"""What a user says of a raw dataset."""
+"""Configuration of a raw dataset."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,22 +10,22 @@ from cuhs.raw.records import Layout
 
 
 class Source(Config):
-    """A raw dataset on disk: its layout, where it lies, and the annotation files that come with it.
+    """A raw dataset on disk: its layout, its folder and its annotation files.
 
     Attributes:
-        layout: the reader to take.
+        layout: name of the layout, which selects the reader.
         folder: the publisher's folder.
-        images: which of CUHK03's boxes.
+        images: which of CUHK03's boxes to use.
         split: CUHK03's split file.
-        pattern: what the paths of layout ``pattern`` mean (:func:`cuhs.raw.layouts.pattern.read`).
-        clothing: CSV of ``pid,colour``, or ``market_attribute.mat`` as published.
+        pattern: regular expression for paths of the layout ``pattern`` (see :func:`cuhs.raw.layouts.pattern.read`).
+        clothing: CSV of ``pid,colour``, or the published ``market_attribute.mat`` or ``duke_attribute.mat``.
         boxes: CSV of ``file,x1,y1,x2,y2``.
-        keypoints: people's key points: a JSON file in COCO's form, or, for layout ``market1501``, the folder with
-            the published 14 points.
-        detector: weights of a detector of key points: ``coco`` or a file, see
+        keypoints: body key points: a JSON file in COCO's form, or for the layout ``market1501`` the folder with the
+            published 14 points.
+        detector: weights of a key point detector, ``coco`` or a file; see
             :func:`cuhs.build.boxes.detector.keypoint_rcnn`.
-        fixed_box: give the upper part of the image to people without a box.
-        classify: find the colour of people without a label by :mod:`cuhs.build.colours`.
+        fixed_box: whether people without a box get the upper third of the image.
+        classify: whether :mod:`cuhs.build.colours` finds the colour of people without a label.
     """
 
     layout: Layout
@@ -35,13 +35,13 @@ class Source(Config):
     pattern: str | None = None
     clothing: Path | None = None
     boxes: Path | None = None
-    keypoints: Path | None = Field(None, description="for images that `boxes` has no row of")
+    keypoints: Path | None = Field(None, description="key points, for images without a row in `boxes`")
     detector: str | None = Field(None, description="Keypoint R-CNN for people without a box: coco, or a weights file")
-    fixed_box: bool = Field(False, description="the upper third for people who have no box then")
+    fixed_box: bool = Field(False, description="use the upper third for people who still have no box")
     classify: bool = Field(True, description="find the colour of people without a label; false: they are `other`")
 
     def below(self, root: Path) -> "Source":
-        """The same source, its paths taken from ``root``; ``folder`` is absolute, as workers may run elsewhere."""
+        """Resolve the paths against ``root``; ``folder`` becomes absolute, since workers may run elsewhere."""
         named = ("split", "clothing", "boxes", "keypoints")
         paths: dict[str, Path | str] = {
             name: root / path for name in named if (path := getattr(self, name)) is not None

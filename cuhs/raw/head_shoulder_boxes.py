@@ -1,4 +1,4 @@
-"""Head-shoulder boxes: from annotation files in pixels to boxes in [0, 1]."""
+"""Head-shoulder boxes: read from annotation files in pixels, converted to [0, 1]."""
 
 import math
 from collections import defaultdict
@@ -11,19 +11,19 @@ from cuhs.raw.labels import read_rows
 
 Box = tuple[float, float, float, float]
 
-# Where a box comes from, in the order in which they are asked: a file of boxes, a file of key points, a detector of
-# key points, and the same upper part of every image.
+# Origins of a box, in order of precedence: a file of boxes, a file of key points, a key point detector, and the same
+# upper part of every image.
 ORIGINS = ("annotation", "keypoints", "detected", "fixed")
 
 
 @dataclass(frozen=True)
 class PixelBoxes:
-    """The boxes of a source as its annotation files give them.
+    """Boxes of a source, in pixels, from its annotation files.
 
     Attributes:
         by_path: image path relative to the source's folder → x1 y1 x2 y2 in pixels of the upright image.
         unmatched: values of ``file`` that name no image of the source.
-        estimated: the paths whose boxes follow from key points; the others' are annotated.
+        estimated: paths whose boxes were computed from key points; all others are annotated.
     """
 
     by_path: dict[str, Box] = field(default_factory=dict)
@@ -31,11 +31,11 @@ class PixelBoxes:
     estimated: frozenset[str] = frozenset()
 
     def origin(self, path: str) -> str:
-        """``annotation`` or ``keypoints``, of an image that has a box."""
+        """Return ``annotation`` or ``keypoints`` for an image that has a box."""
         return "keypoints" if path in self.estimated else "annotation"
 
     def with_estimates(self, estimates: "PixelBoxes") -> "PixelBoxes":
-        """These boxes, and boxes from key points for the images that have none here."""
+        """Add boxes computed from key points, for the images that have none here."""
         return PixelBoxes(
             {**estimates.by_path, **self.by_path},
             self.unmatched + estimates.unmatched,
@@ -44,7 +44,7 @@ class PixelBoxes:
 
 
 def fixed_box() -> Box:
-    """The upper third of the image, as in "fixed head-shoulder region" (Table 7)."""
+    """Return the upper third of the image, the "fixed head-shoulder region" of Table 7."""
     return (0.0, 0.0, 1.0, 1 / 3)
 
 
@@ -52,14 +52,13 @@ def read_boxes(path: Path, images: Iterable[str]) -> PixelBoxes:
     """Read an annotation file with the columns ``file,x1,y1,x2,y2``.
 
     Args:
-        path: the CSV file. ``file`` is a path relative to the source's folder, or a bare file name that only
-            one image of the source has; numbers are pixels.
-        images: the paths of the source's images.
+        path: the CSV file. ``file`` is a path relative to the source's folder, or a bare file name that occurs
+            only once in the source; numbers are pixels.
+        images: paths of the source's images.
 
     Raises:
-        CuhsError: the file is missing or has other columns; a number is not one, or a box is turned inside
-            out; a name is ambiguous or comes twice (file and row are named); or no row names an image of the
-            source.
+        CuhsError: the file is missing or has other columns; a value is not a number, or a box has no area; a name
+            is ambiguous or occurs twice (the message names file and row); or no row names an image of the source.
     """
     rows = read_rows(path, ("file", "x1", "y1", "x2", "y2"))
     places = ((f"row {row}", record) for row, record in rows)
@@ -69,16 +68,16 @@ def read_boxes(path: Path, images: Iterable[str]) -> PixelBoxes:
 
 
 def gather(path: Path, entries: Iterable[tuple[str, str, Box | None]], images: Iterable[str]) -> PixelBoxes:
-    """Find the images that an annotation file names.
+    """Match the entries of an annotation file to images.
 
     Args:
         path: the annotation file.
-        entries: place in the file, the image as it is named there (a path relative to the source's folder, or a
-            bare file name that only one image of the source has), and its box, if it has one.
-        images: the paths of the source's images.
+        entries: for each entry its place in the file, its image (a path relative to the source's folder, or a bare
+            file name that occurs only once in the source), and its box or None.
+        images: paths of the source's images.
 
     Raises:
-        CuhsError: a name is ambiguous or comes twice, or no entry names an image of the source.
+        CuhsError: a name is ambiguous or occurs twice, or no entry names an image of the source.
     """
     paths = set(images)
     by_name: dict[str, list[str]] = defaultdict(list)
@@ -89,7 +88,7 @@ def gather(path: Path, entries: Iterable[tuple[str, str, Box | None]], images: I
         name = written.replace("\\", "/")
         matches = [name] if name in paths else by_name.get(name, [])
         if len(matches) > 1:
-            raise CuhsError(f"{path}, {place}: {name} may be {matches[0]} or {matches[1]}; write the folder, too")
+            raise CuhsError(f"{path}, {place}: {name} may be {matches[0]} or {matches[1]}; give the folder, too")
         if not matches:
             boxes.unmatched.append(name)
             continue
@@ -115,7 +114,7 @@ def _numbers(record: dict[str, str], where: str) -> Box:
 
 
 def normalise(box: Box, width: int, height: int) -> Box | None:
-    """Clip a box in pixels to the image and divide by its size; None if nothing is left of it."""
+    """Clip a box in pixels to the image and divide it by the image's size; None if nothing remains."""
     x1, x2 = (min(max(x / width, 0.0), 1.0) for x in (box[0], box[2]))
     y1, y2 = (min(max(y / height, 0.0), 1.0) for y in (box[1], box[3]))
     return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None

@@ -1,4 +1,4 @@
-"""A user's own list of who trains and who tests, and in which groups."""
+"""A user's list that assigns identities to training or testing, and to groups."""
 
 import csv
 import re
@@ -15,12 +15,11 @@ SIDES = ("train", "test")
 
 @dataclass(frozen=True)
 class IdentityList:
-    """Who trains and who tests; nobody else takes part.
+    """Roles of the listed identities; all others are left out.
 
     Attributes:
-        sides: identity, such as ``market1501/0002`` → ``train`` or ``test``.
-        groups: identity → the groups it takes part in, sorted; empty where the file names no groups, which
-            leaves them to the protocol.
+        sides: identity, such as ``market1501/0002``, → ``train`` or ``test``.
+        groups: identity → its groups, sorted; empty if the file names no groups, so the protocol assigns them.
     """
 
     sides: dict[str, str] = field(default_factory=dict)
@@ -30,16 +29,16 @@ class IdentityList:
 def read_identity_list(path: Path, known: Collection[str]) -> IdentityList:
     """Read a file with the columns ``pid,split`` or ``pid,split,group``.
 
-    An identity of several groups has a row for each.
+    An identity in several groups has a row for each.
 
     Args:
-        path: the CSV file. ``pid`` is as in the dataset, ``market1501/0002``, with or without leading zeros;
-            ``split`` is ``train`` or ``test``; ``group`` is a name of letters, digits, ``-`` and ``_``.
+        path: the CSV file. ``pid`` is an identity of the dataset, such as ``market1501/0002``, with or without
+            leading zeros; ``split`` is ``train`` or ``test``; ``group`` is a name of letters, digits, ``-``, ``_``.
         known: the identities of all sources.
 
     Raises:
-        CuhsError: the file is missing or has other columns, an identity is unknown, comes twice, or is in
-            both splits, or a split or group is no such name. The message names file and row.
+        CuhsError: the file is missing or has other columns; an identity is unknown, occurs twice or is in both
+            splits; or a split or group name is invalid. The message names file and row.
     """
     rows = read_rows(path, ("pid", "split"))
     grouped = _has_groups(path)
@@ -60,7 +59,7 @@ def read_identity_list(path: Path, known: Collection[str]) -> IdentityList:
         if side not in SIDES:
             raise CuhsError(f"{where}: split {side!r} is not one of {', '.join(SIDES)}")
         if grouped and (group == "all" or not re.fullmatch(r"[A-Za-z0-9_-]+", group)):
-            raise CuhsError(f"{where}: {group!r} is no name for a group; take letters, digits, - and _, but not all")
+            raise CuhsError(f"{where}: {group!r} is no name for a group; use letters, digits, - and _, but not all")
         if listed.sides.setdefault(pid, side) != side:
             raise CuhsError(f"{where}: identity {pid} is in train and in test; keep one of them")
         if (pid, group) in seen:

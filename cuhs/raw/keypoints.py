@@ -1,15 +1,15 @@
-"""Head-shoulder boxes from key points of the body: files in COCO's form, and the 14 points of Market-1501.
+"""Head-shoulder boxes computed from body key points: files in COCO's form, and the 14 points of Market-1501.
 
-The rule. Let s be the height from the top of the head to the middle of the shoulders, and d the horizontal
-distance between the shoulders. The box starts at the top of the head, ends 0.27 s below the shoulders and is
-0.8 s + 0.6 d wide, so that a person seen from the side (d near 0) keeps a box of three fifths of its height; its
-centre is that of the shoulders, a sixth of the way towards the head.
+The rule: let s be the height from the top of the head to the middle of the shoulders, and d the horizontal distance
+between the shoulders. The box starts at the top of the head, ends 0.27 s below the shoulders, and is 0.8 s + 0.6 d
+wide. A person seen from the side (d near 0) thus has a box about three fifths as wide as high. Horizontally, the box
+is centred on the shoulders, moved a sixth of the way towards the head.
 
-COCO has no point for the top of the head: it lies 1.2 times as far above the mean of nose, eyes and ears as the
-shoulders lie below. Market-1501's highest point lies on the skull, s/11 below the top of the hair.
+COCO has no point for the top of the head. It is placed above the mean of nose, eyes and ears, 1.2 times as far as the
+shoulders are below that mean. Market-1501's highest point is on the skull, s/11 below the top of the hair.
 
-The constants are fitted to the annotated boxes of CUHK03, camera pair 1 (docs/results.md has the agreement);
-those for Market-1501's points to the share of a person's height that these boxes have, 0.28.
+The constants are fitted to the annotated boxes of CUHK03, camera pair 1 (docs/results.md has the agreement). The one
+for Market-1501's points is fitted to the height of these boxes as a share of a person's height, 0.28.
 """
 
 import math
@@ -33,10 +33,10 @@ ABOVE_SKULL = 0.1
 
 # COCO: 17 points; nose, eyes and ears come first, then the shoulders.
 _FACE, _COCO_SHOULDERS = slice(0, 5), slice(5, 7)
-# Visibility 1 (hidden, yet placed) and 2 count, and so do confidences of an estimator from here on.
+# Points with this confidence or more count; so do COCO's visibilities 1 (hidden but annotated) and 2.
 CONFIDENT = 0.3
 
-# Market-1501: top of the head, neck, an arm from the shoulder, the other arm, a leg from the hip, the other leg.
+# Market-1501: top of the head, neck, one arm from the shoulder, the other arm, one leg from the hip, the other leg.
 _SKULL, _MARKET_SHOULDERS = 0, [2, 5]
 MARKET_FILES = {
     "bounding_box_train": "market1501_14point_train.mat",
@@ -46,15 +46,15 @@ MARKET_FILES = {
 
 
 def box_of(top: Sequence[float], shoulders: np.ndarray) -> Box | None:
-    """The rule of this module.
+    """Compute a box by the rule of this module.
 
     Args:
         top: x and y of the top of the head, in pixels.
-        shoulders: (2, 2) x and y of both.
+        shoulders: (2, 2) x and y of both shoulders, in pixels.
 
     Returns:
-        x1 y1 x2 y2 in pixels, or None where the points are not those of an upright body: the shoulders not
-        below the head, further apart than 2.5 s, or the head further aside than s.
+        x1 y1 x2 y2 in pixels; None if the points are not of an upright body: the shoulders are not below the head,
+        or farther apart than 2.5 s, or the head is farther to the side than s.
     """
     middle = shoulders.mean(axis=0)
     height = middle[1] - top[1]
@@ -68,14 +68,14 @@ def box_of(top: Sequence[float], shoulders: np.ndarray) -> Box | None:
 
 
 def coco_box(points: np.ndarray) -> Box | None:
-    """The box of a person in COCO's 17 points.
+    """Compute the box of a person from COCO's 17 points.
 
     Args:
         points: (17, 3) x, y in pixels and visibility or confidence.
 
     Returns:
-        x1 y1 x2 y2 in pixels, or None without both shoulders and one point of the face, or for a body that
-        is not upright (see :func:`box_of`).
+        x1 y1 x2 y2 in pixels; None without both shoulders and a point of the face, or if the body is not upright
+        (see :func:`box_of`).
     """
     seen = points[:, 2] >= CONFIDENT
     if not seen[_COCO_SHOULDERS].all() or not seen[_FACE].any():
@@ -86,7 +86,7 @@ def coco_box(points: np.ndarray) -> Box | None:
 
 
 def market_box(points: np.ndarray) -> Box | None:
-    """The box of a person in Market-1501's 14 points, (14, 2) x and y in pixels; None as in :func:`box_of`."""
+    """Compute the box of a person from Market-1501's 14 points, (14, 2) in pixels; None as in :func:`box_of`."""
     skull, shoulders = points[_SKULL], points[_MARKET_SHOULDERS]
     return box_of((skull[0], skull[1] - ABOVE_SKULL * (shoulders[:, 1].mean() - skull[1])), shoulders)
 
@@ -105,7 +105,7 @@ class _Person(BaseModel):
         return np.reshape(self.keypoints, (17, 3))
 
     def rank(self) -> tuple[float, int, float]:
-        """The person of a crop is who is found with most certainty, in most points, and largest."""
+        """Sort key: the person of a crop has the highest score, then the most points, then the largest extent."""
         points = self.points()
         seen = points[points[:, 2] >= CONFIDENT]
         return self.score, len(seen), float(np.prod(np.ptp(seen[:, :2], axis=0))) if len(seen) else 0.0
@@ -117,17 +117,17 @@ class _File(BaseModel):
 
 
 def read_coco_boxes(path: Path, images: Iterable[str]) -> PixelBoxes:
-    """Boxes from a file in COCO's form for people's key points (``person_keypoints_*.json``).
+    """Read boxes from a file in COCO's form for human key points (``person_keypoints_*.json``).
 
     Args:
         path: the JSON file. ``file_name`` of its images is a path relative to the source's folder, or a bare
-            file name that only one image of the source has. An estimator may add a ``score`` to a person; of
-            several people in an image the one with the highest counts, then with most points, then the largest.
-        images: the paths of the source's images. Images without a usable person have no box.
+            file name that occurs only once in the source. An estimator may add a ``score`` to a person. If an
+            image has several people, the highest score counts, then the most points, then the largest extent.
+        images: paths of the source's images. Images without a usable person have no box.
 
     Raises:
-        CuhsError: the file is missing or not of this form, an annotation is of no image, or a name is
-            ambiguous, comes twice, or none names an image of the source.
+        CuhsError: the file is missing or not of this form, an annotation belongs to no image, a name is ambiguous
+            or occurs twice, or no name is that of an image of the source.
     """
     try:
         content = _File.model_validate_json(path.read_bytes())
@@ -145,7 +145,7 @@ def read_coco_boxes(path: Path, images: Iterable[str]) -> PixelBoxes:
     unknown = people.keys() - {image.id for image in content.images}
     if unknown:
         example = min(map(str, unknown))
-        raise CuhsError(f"{path}: annotations are of image_id {example}, which is not among the file's images")
+        raise CuhsError(f"{path}: annotations have image_id {example}, which is not among the file's images")
     best = {image: max(found, key=_Person.rank) for image, found in people.items()}
     entries = (
         (f"image {image.id}", image.file_name, coco_box(best[image.id].points()) if image.id in best else None)
@@ -155,19 +155,19 @@ def read_coco_boxes(path: Path, images: Iterable[str]) -> PixelBoxes:
 
 
 def read_market_boxes(folder: Path, images: Iterable[str]) -> PixelBoxes:
-    """Boxes from the key points published for Market-1501 (Z. Zheng, 2016, MIT licence).
+    """Read boxes from the key points published for Market-1501 (Z. Zheng, 2016, MIT licence).
 
-    A file's rows are in the order of the sorted names of its folder's images. The points are an estimator's and
-    come without confidence: where they make no upright body there is no box: 1 in 15
-    training images, 1 in 6 of the gallery, which holds bad detections on purpose. The boxes that are left are to be
-    checked by :func:`cuhs.build.unusual_boxes.implausible`.
+    A file's rows follow the sorted names of its folder's images. The points come from an estimator, without
+    confidence. Points that do not form an upright body give no box: 1 in 15 training images, and 1 in 6 of the
+    gallery, which contains bad detections on purpose. Check the other boxes with
+    :func:`cuhs.build.unusual_boxes.unusual`.
 
     Args:
-        folder: holds the files of :data:`MARKET_FILES`.
-        images: the paths of the source's images, all of the folders' images among them.
+        folder: folder with the files of :data:`MARKET_FILES`.
+        images: paths of the source's images, including all images of the three folders.
 
     Raises:
-        CuhsError: a file is missing or not as published, or has another number of rows than its folder images.
+        CuhsError: a file is missing or not as published, or its number of rows differs from its folder's images.
     """
     names = defaultdict(list)
     for image in sorted(images):
@@ -179,7 +179,7 @@ def read_market_boxes(folder: Path, images: Iterable[str]) -> PixelBoxes:
         if len(points) != len(found):
             raise CuhsError(
                 f"{folder / file}: {len(points)} rows, but {subfolder}/ has {len(found)} images; "
-                "its rows go by the sorted names of the published images, so all of them are needed"
+                "rows follow the sorted names of the published images, so all of them are needed"
             )
         for image, row in zip(found, points, strict=True):
             box = market_box(row)
@@ -189,7 +189,7 @@ def read_market_boxes(folder: Path, images: Iterable[str]) -> PixelBoxes:
 
 
 def _read_points(path: Path) -> np.ndarray:
-    """(N, 14, 2) x and y in pixels, counted from the image's left and upper edge."""
+    """Read (N, 14, 2) x and y in pixels, counted from the image's left and upper edge."""
     try:
         with h5py.File(path, "r", locking=False) as file:
             columns = np.asarray(file["pp"], dtype=float)
@@ -199,5 +199,5 @@ def _read_points(path: Path) -> np.ndarray:
         raise CuhsError(f"{path}: not Market-1501's key points as published; copy it again") from error
     if columns.ndim != 2 or columns.shape[1] != 28 or not math.isfinite(columns.sum()):
         raise CuhsError(f"{path}: not Market-1501's key points as published; copy it again")
-    # MATLAB counts pixels from 1: the middle of the first one is at 0.5.
+    # MATLAB counts pixels from 1, and the middle of the first pixel is at 0.5.
     return columns.reshape(-1, 2, 14).transpose(0, 2, 1) - 0.5

@@ -17,11 +17,11 @@ def read_colours(path: Path, known: Collection[int | str]) -> dict[int | str, st
 
     Args:
         path: the CSV file. Numbers may have leading zeros.
-        known: the identities of the source.
+        known: identities of the source.
 
     Raises:
-        CuhsError: the file is missing or has other columns; a colour is not one of :data:`COLOURS`; an
-            identity comes twice, or is not in ``known``. The message names file and row.
+        CuhsError: the file is missing or has other columns; a colour is not one of :data:`COLOURS`; or an identity
+            occurs twice or is not in ``known``. The message names file and row.
     """
     by_name = {written(pid): pid for pid in known}
     colours: dict[int | str, str] = {}
@@ -43,13 +43,13 @@ def read_colours(path: Path, known: Collection[int | str]) -> dict[int | str, st
 def read_attributes(path: Path, variable: str, known: Collection[int | str]) -> dict[int | str, str]:
     """Read the published attributes of Market-1501 or DukeMTMC-reID (Lin et al., Pattern Recognition 2019).
 
-    ``upblack`` and ``upwhite`` of an identity are 2 for yes; with neither it is ``other``. Identities that
-    have no image in the source are passed over.
+    ``upblack`` and ``upwhite`` of an identity are 2 for yes; an identity with neither is ``other``. Identities
+    without an image in the source are skipped.
 
     Args:
         path: ``market_attribute.mat`` or ``duke_attribute.mat``.
         variable: ``market_attribute`` or ``duke_attribute``.
-        known: the identities of the source.
+        known: identities of the source.
 
     Raises:
         CuhsError: the file is missing, unreadable or of another kind, or describes none of ``known``.
@@ -74,7 +74,7 @@ def read_attributes(path: Path, variable: str, known: Collection[int | str]) -> 
 
 
 def read_rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
-    """Rows of a CSV file as (line number, values of ``columns`` without surrounding blanks).
+    """Read the rows of a CSV file as (line number, stripped values of ``columns``).
 
     Raises:
         CuhsError: the file is missing, is not text, lacks a column, or a row lacks a value.

@@ -1,4 +1,4 @@
-"""What a raw layout's reader reports about an image, and what labels add to it."""
+"""Images as the readers of raw layouts report them, and with their labels."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,12 +15,12 @@ class RawImage:
     """One image file as its publisher's naming describes it.
 
     Attributes:
-        path: the file, relative to the source's folder, with forward slashes.
-        pid: identity, unique within the source. Where it is a number, 0 is a distractor and -1 junk
-            (Market-1501's convention); text is always somebody, ``"0000"`` too.
-        camid: camera, unique within the source, or None where nothing tells: such an image counts as seen by
-            a camera of its own, so every other image of the person can match it.
-        split: the published role, or None where the publisher gives none.
+        path: path of the file, relative to the source's folder, with forward slashes.
+        pid: identity, unique within the source. As a number, 0 is a distractor and -1 junk (Market-1501's
+            convention); text is always a person, even ``"0000"``.
+        camid: camera, unique within the source, or None if unknown. Such an image counts as seen by a camera of
+            its own, so every other image of the person can match it.
+        split: published role, or None if the publisher gives none.
     """
 
     path: str
@@ -35,25 +35,25 @@ class RawImage:
 
     @property
     def camera(self) -> int | str:
-        """The camera, or the image itself where nothing tells."""
+        """The camera, or the image itself if the camera is unknown."""
         return self.path if self.camid is None else self.camid
 
 
 def written(pid: int | str) -> str:
-    """An identity as text: numbers have at least four digits (7 and ``"07"`` are ``"0007"``), the rest is itself."""
+    """Write an identity as text: numbers get at least four digits (7 and ``"07"`` are ``"0007"``)."""
     text = str(pid)
     return text.lstrip("0").zfill(4) if text.isdecimal() else text
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A readable image with the label of its source: what a protocol works on.
+    """A usable image with the label of its identity, the input of a protocol.
 
     Attributes:
-        source: the source dataset's name.
+        source: name of the source dataset.
         raw: the image.
         colour: upper-body clothing of the identity: ``black``, ``white`` or ``other``.
-        colour_origin: ``label`` or ``classifier``; None where nobody has looked, and the colour is ``other``.
+        colour_origin: ``label`` or ``classifier``; None if there is neither, and the colour is ``other``.
         colour_confidence: the classifier's probability of the colour.
     """
 
@@ -65,12 +65,12 @@ class Sample:
 
     @property
     def pid(self) -> str:
-        """Identity over all sources, such as ``market1501/0002``."""
+        """Identity, unique over all sources, such as ``market1501/0002``."""
         return f"{self.source}/{written(self.raw.pid)}"
 
     @property
     def camid(self) -> str:
-        """Camera over all sources, such as ``market1501/1``."""
+        """Camera, unique over all sources, such as ``market1501/1``."""
         return f"{self.source}/{self.raw.camera}"
 
     @property
@@ -80,7 +80,7 @@ class Sample:
 
     @property
     def distractor(self) -> bool:
-        """Whether the image shows nobody that is ever asked for."""
+        """Whether the image is a distractor, which no query has as its identity."""
         return self.raw.pid == DISTRACTOR
 
     @property

@@ -1,4 +1,4 @@
-"""A raw dataset on disk and what its file names and annotation files say."""
+"""Reading of raw datasets: file names and annotation files."""
 
 import re
 from dataclasses import dataclass
@@ -22,19 +22,19 @@ from cuhs.raw.layouts import (
 from cuhs.raw.layouts.listing import entries, image_tree
 from cuhs.raw.records import Layout, RawImage
 
-# The layouts whose identities have published attributes, and the variable that holds these.
+# Layouts whose identities have published attributes, and the variable that holds them.
 ATTRIBUTES: dict[Layout, str] = {"market1501": "market_attribute", "dukemtmc": "duke_attribute"}
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A source as its names and annotation files describe it, before any image is opened.
+    """File names and annotations of a source, before any image is opened.
 
     Attributes:
-        images: the images whose names follow the layout, sorted by path.
+        images: images whose names follow the layout, sorted by path.
         colours: identity → clothing colour, where labelled.
-        boxes: the head-shoulder boxes, annotated or from key points.
-        strays: images beside them whose names do not follow the layout, as printable text.
+        boxes: head-shoulder boxes, annotated or from key points.
+        strays: other image files in the same folders, whose names do not follow the layout, as printable text.
     """
 
     images: list[RawImage]
@@ -52,11 +52,11 @@ def list_source(source: str, files: Source) -> Listed:
     """Read the names of a source's images, and its annotation files.
 
     Raises:
-        CuhsError: the source's name cannot be part of a file name, a folder or file is missing or out of reach,
-            an annotation is wrong, or a key is given that is of another layout.
+        CuhsError: the source's name cannot be part of a file name, a folder or file is missing or unreadable, an
+            annotation is wrong, or a key is given that belongs to another layout.
     """
     if not re.fullmatch(r"[A-Za-z0-9_-]+", source):
-        raise CuhsError(f"data.sources: {source!r} is no name for a source; take letters, digits, - and _")
+        raise CuhsError(f"data.sources: {source!r} is no name for a source; use letters, digits, - and _")
     try:
         images = [image for image in _read_layout(source, files) if _printable(image.path) == image.path]
         listed = {image.path for image in images}
@@ -73,13 +73,13 @@ def list_source(source: str, files: Source) -> Listed:
 
 
 def raw_bytes(files: Source, path: str) -> bytes:
-    """The bytes of an image file of a source; of an image in ``cuhk-03.mat``, those of a PNG of it.
+    """Read the bytes of a source's image file; an image in ``cuhk-03.mat`` is encoded as PNG.
 
-    May be called by several threads and processes at a time.
+    Several threads and processes may call this at the same time.
 
     Args:
         files: the source.
-        path: as :class:`cuhs.raw.records.RawImage` has it.
+        path: path as in :class:`cuhs.raw.records.RawImage`.
 
     Raises:
         OSError: the file or image is missing or cannot be read.
@@ -109,12 +109,12 @@ def _read_layout(source: str, files: Source) -> list[RawImage]:
             return partial_reid.read(files.folder)
         case "pattern":
             if not files.pattern:
-                raise CuhsError(f"data.sources.{source}.pattern: missing; say what the paths mean")
+                raise CuhsError(f"data.sources.{source}.pattern: missing; give a regular expression for the paths")
             return pattern.read(files.folder, files.pattern)
 
 
 def _beside(files: Source, listed: set[str]) -> list[str]:
-    """Image files in the folders that the layout reads, whatever their names."""
+    """List all image files in the folders that the layout reads, whatever their names."""
     if files.layout == "pattern":
         found = image_tree(files.folder)
     else:
@@ -149,5 +149,5 @@ def _read_clothing(source: str, layout: Layout, path: Path, known: set[int | str
 
 
 def _printable(path: str) -> str:
-    """A path that can be written as UTF-8, whatever bytes the file system holds."""
+    """Make a path that can be written as UTF-8, whatever bytes the file system holds."""
     return path.encode("utf-8", "backslashreplace").decode()

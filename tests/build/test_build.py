@@ -161,7 +161,7 @@ def test_queries_without_a_match_are_counted_and_named(tmp_path: Path, market: M
     summary = built({"m": source})
     assert summary["queries_without_match"] == {"count": 1, "first": ["m/query/0003_c1s1_000001_00.jpg"]}
     assert "m/query/0003_c1s1_000001_00.jpg" in (tmp_path / "out/dataset.html").read_text()
-    assert any("1 queries have no match" in line for line in warnings(summary))
+    assert any("1 queries have no true match" in line for line in warnings(summary))
 
 
 def test_a_training_identity_of_one_image_is_told(tmp_path: Path, market: Market, built: Built) -> None:
@@ -169,7 +169,7 @@ def test_a_training_identity_of_one_image_is_told(tmp_path: Path, market: Market
     (source.folder / "bounding_box_train/0002_c1s1_000001_01.jpg").unlink()
     summary = built({"m": source})
     assert summary["single_image_identities"] == {"count": 1, "first": ["m/0002"]}
-    assert any(line.startswith("1 training identities have one image only") for line in warnings(summary))
+    assert any(line.startswith("1 training identities have a single image") for line in warnings(summary))
 
 
 def test_left_out_images_are_counted(tmp_path: Path, market: Market, built: Built) -> None:

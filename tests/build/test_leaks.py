@@ -132,7 +132,7 @@ def test_an_identity_in_both_splits_stops_the_build_and_is_shown(
         CuhsError, match=r"1 identities are in both training and testing, such as m/0002 .*data\.ident"
     ):
         built({"m": source})
-    assert "Identities in training and in testing" in (tmp_path / "out.unfinished/dataset.html").read_text()
+    assert "Identities in both training and testing" in (tmp_path / "out.unfinished/dataset.html").read_text()
     assert built({"m": source}, allow=["shared_identities"])["shared_identities"]["first"] == ["m/0002"]
 
 
@@ -140,7 +140,7 @@ def test_one_camera_only_stops_the_build(tmp_path: Path, picture: Picture, built
     for number in range(24):
         picture(tmp_path / f"raw/images_labeled/1_{1 + number // 3:03d}_1_{number:02d}.png", number)
     source = Source(classify=False, layout="cuhk03", folder=tmp_path / "raw")
-    with pytest.raises(CuhsError, match=r"no query has its person in the gallery in another camera.*\[no_match\]"):
+    with pytest.raises(CuhsError, match=r"no query has a gallery image of its identity.*\[no_match\]"):
         built({"c": source})
     summary = built({"c": source}, allow=["no_match"])
     assert summary["queries_without_match"]["count"] == summary["splits"]["query"]["images"] > 0

@@ -59,7 +59,7 @@ def test_an_exception_of_the_function_comes_through_as_it_is(two_cores: None) ->
 
 
 def test_a_killed_worker_is_one_line(two_cores: None) -> None:
-    with pytest.raises(CuhsError, match="a worker process was killed, perhaps for want of memory"):
+    with pytest.raises(CuhsError, match="a worker process was killed, perhaps for lack of memory"):
         list(map_on_cores(os._exit, [9, 9, 9]))
 
 

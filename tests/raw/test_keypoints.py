@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from cuhs.build.unusual_boxes import implausible
+from cuhs.build.unusual_boxes import unusual
 from cuhs.errors import CuhsError
 from cuhs.raw.head_shoulder_boxes import PixelBoxes, normalise
 from cuhs.raw.keypoints import MARKET_FILES, coco_box, market_box, read_coco_boxes, read_market_boxes
@@ -131,7 +131,7 @@ def test_of_several_people_the_surest_is_taken_then_who_has_most_points_then_the
         ),
         (
             json.dumps({"images": [], "annotations": [{"image_id": 7, "keypoints": [0] * 51}]}),
-            "annotations are of image_id 7, which is not among the file's images",
+            "annotations have image_id 7, which is not among the file's images",
         ),
         (
             '{"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": []}',
@@ -223,4 +223,4 @@ def test_the_published_points_of_market_1501_give_boxes_like_the_annotated_ones(
     train = np.array([box for path, box in boxes.items() if path.startswith("bounding_box_train")])
     # A quarter of the image's height, since a person fills seven eighths of a crop here; in the middle, at the top.
     assert np.median(train, axis=0) == pytest.approx([0.205, 0.011, 0.775, 0.260], abs=0.001)
-    assert len(implausible(train)) < 0.07 * len(train)
+    assert len(unusual(train)) < 0.07 * len(train)

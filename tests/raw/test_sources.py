@@ -71,7 +71,7 @@ def test_images_of_msmt17_in_no_list_are_strays_and_listed_ones_need_not_be_ther
 @pytest.mark.parametrize(
     ("layout", "keys", "message"),
     [
-        ("pattern", {"pattern": None}, "data.sources.own.pattern: missing; say what the paths mean"),
+        ("pattern", {"pattern": None}, "data.sources.own.pattern: missing; give a regular expression for the paths"),
         ("pattern", {"split": Path("s.mat")}, "data.sources.own.split: only the cuhk03 layout takes a split file"),
         ("market1501", {}, "data.sources.own.pattern: only the pattern layout takes a pattern"),
         (

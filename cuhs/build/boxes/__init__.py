@@ -1,1 +1,1 @@
-"""Head-shoulder boxes for people to whom no file gives one."""
+"""Head-shoulder boxes for images of people that no annotation file gives a box."""

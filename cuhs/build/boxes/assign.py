@@ -1,4 +1,4 @@
-"""Head-shoulder boxes for people to whom no file gives one."""
+"""Head-shoulder boxes for images of people that no annotation file gives a box."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,15 +17,15 @@ from cuhs.raw.sources import Listed, raw_bytes
 if TYPE_CHECKING:
     from torch.nn import Module
 
-# Images that go through the detector at a time.
+# Number of images that go through the detector together.
 AT_A_TIME = 8
 
 
 def detectors(sources: Mapping[str, Source], listed: Mapping[str, Listed]) -> dict[str, "Module"]:
-    """The detector of each source that asks for one and has an image of a person without a box.
+    """Load the detector of each source that names one and has an image of a person without a box.
 
     Raises:
-        CuhsError: its weights cannot be had; the message names the source's key.
+        CuhsError: the weights cannot be downloaded or read; the message names the source's key.
     """
     loaded: dict[str, Module] = {}
     models: dict[str, Module] = {}
@@ -34,7 +34,7 @@ def detectors(sources: Mapping[str, Source], listed: Mapping[str, Listed]) -> di
         weights = files.detector
         if weights is None or all(image.path in boxed for image in listed[source].images if image.is_person):
             continue
-        # Not at the top: torch takes seconds to import, and most builds need none of it.
+        # Imported only if needed: torch takes seconds to import, and most builds do without it.
         from cuhs.build.boxes.detector import keypoint_rcnn
 
         try:
@@ -51,17 +51,17 @@ def with_detected_boxes(
     scratch: Scratch,
     progress: Progress,
 ) -> Gathered:
-    """Look for a box in the images of people that have none; where nobody is found there is none.
+    """Detect boxes in images of people that have none; where no person is detected there is still no box.
 
     Args:
-        gathered: the images and the boxes that files give.
-        sources: where they lie.
-        models: from :func:`detectors`.
-        scratch: what an earlier attempt found, and where boxes are written down as they come.
-        progress: called with ``boxes SOURCE``, images done, and images in all.
+        gathered: the images, and the boxes from annotation files.
+        sources: the sources, with absolute paths.
+        models: result of :func:`detectors`.
+        scratch: boxes of earlier attempts; new boxes are recorded there at once.
+        progress: called with ``boxes SOURCE``, the number of images done, and the total.
 
     Raises:
-        OSError: an image cannot be read any more.
+        OSError: an image can no longer be read.
     """
     boxes, origins = dict(gathered.boxes), dict(gathered.origins)
     for source, model in models.items():
@@ -88,7 +88,7 @@ def with_detected_boxes(
 
 
 def with_fixed_boxes(gathered: Gathered, sources: Mapping[str, Source]) -> Gathered:
-    """Give the upper part of the image to people who have no box, in the sources that ask for it (``fixed_box``)."""
+    """Give people without a box the upper third of the image, in sources with ``fixed_box``."""
     fixed = [
         (sample.source, sample.raw.path) for sample in _without_box(gathered) if sources[sample.source].fixed_box
     ]
@@ -100,5 +100,5 @@ def with_fixed_boxes(gathered: Gathered, sources: Mapping[str, Source]) -> Gathe
 
 
 def _without_box(gathered: Gathered) -> list[Sample]:
-    """Junk and distractors show no person to look for."""
+    """Return the images of people without a box; junk and distractors need none."""
     return [s for s in gathered.samples if s.is_person and (s.source, s.raw.path) not in gathered.boxes]

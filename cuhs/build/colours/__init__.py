@@ -1,1 +1,1 @@
-"""Clothing colours for people without a label, from their pixels."""
+"""Clothing colours of identities without a label, from the pixels of their images."""

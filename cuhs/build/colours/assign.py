@@ -1,4 +1,4 @@
-"""Clothing colours for identities without a label, from the pixels of their images."""
+"""Clothing colours of identities without a label, from the pixels of their images."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,26 +19,26 @@ from cuhs.raw.sources import raw_bytes
 
 @dataclass(frozen=True, slots=True)
 class Torsos:
-    """Images of one source for one worker: paths, and the head-shoulder box of each where there is one."""
+    """Images of one source, for one worker: paths, each with its head-shoulder box or None."""
 
     files: Source
     images: list[tuple[str, Box | None]]
 
 
 def features(batch: Torsos) -> np.ndarray:
-    """(n, 1032) uint8 of :func:`cuhs.build.colours.measures.torso_features`."""
+    """Compute (n, 1032) uint8 by :func:`cuhs.build.colours.measures.torso_features`."""
     return np.stack([torso_features(load(raw_bytes(batch.files, path)).pixels, box) for path, box in batch.images])
 
 
 def network_probabilities(task: tuple[Torsos, np.ndarray]) -> np.ndarray:
-    """(n, 3) float32 of :func:`cuhs.build.colours.network.probabilities`, from images and their cameras' (n, 2, 3)
-    :func:`cuhs.build.colours.measures.exposures`."""
-    # Not at the top: torch takes seconds to import, and builds with labels need none of it.
+    """Compute (n, 3) float32 by :func:`cuhs.build.colours.network.probabilities`, from images and their cameras'
+    (n, 2, 3) :func:`cuhs.build.colours.measures.exposures`."""
+    # Imported only if needed: torch takes seconds to import, and builds with labels do without it.
     from cuhs.build.colours.network import cut_out, fitted, levelled, one_thread, probabilities
 
     batch, seen_by = task
     cuts = np.stack([cut_out(load(raw_bytes(batch.files, path)).pixels, box) for path, box in batch.images])
-    # Most often there are as many workers as cores.
+    # There are usually as many workers as cores.
     with one_thread():
         return probabilities(fitted(), levelled(cuts, seen_by))
 
@@ -49,9 +49,9 @@ def with_colours(
     mapper: Mapper,
     progress: Progress,
 ) -> Gathered:
-    """Give a colour to people without a label, in the sources that ask for it (``classify``).
+    """Give a colour to people without a label, in sources with ``classify``.
 
-    A source's cameras are compared by all its images, labelled people's too; labels stay as they are.
+    A source's cameras are compared by all its images of people, with or without a label. Labels do not change.
     """
     found: dict[str, tuple[str, float]] = {}
     for source, files in sources.items():
@@ -70,7 +70,7 @@ def _colours(
     mapper: Mapper,
     progress: Progress,
 ) -> Mapping[str, tuple[str, float]]:
-    """Look at all images twice: what is dark and bright to a camera is known after the first time."""
+    """Classify in two passes over the images: the second needs each camera's exposure, which the first measures."""
     images = [(sample.raw.path, boxes.get((source, sample.raw.path))) for sample in people]
     starts = range(0, len(images), BATCH)
     batches = [Torsos(files, images[start : start + BATCH]) for start in starts]
@@ -82,7 +82,7 @@ def _colours(
 
 
 def _gathered(parts: Iterator[np.ndarray], name: str, total: int, progress: Progress) -> np.ndarray:
-    """All rows of the parts; progress is told after each."""
+    """Concatenate the parts, reporting progress after each."""
     found: list[np.ndarray] = []
     done = 0
     for part in parts:

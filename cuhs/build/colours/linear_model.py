@@ -1,9 +1,9 @@
-"""Which colour a person wears on the upper body, from the pixels: for sources without clothing labels.
+"""Classification of upper-body colours from pixels, for sources without clothing labels.
 
-The answer is the mean of a linear classifier over :func:`cuhs.build.colours.measures.describe` and of the network in
-:mod:`cuhs.build.colours.network`. The linear classifier's coefficients lie beside this file. Both were fitted to
-CUHK03's camera pair 1 by ``python -m benchmarks.clothing_colour --data RAW --fit``; docs/results.md says what they
-reach there and on people whom they were not fitted to.
+The result is the mean of two classifiers: a linear one on :func:`cuhs.build.colours.measures.describe`, and the
+network in :mod:`cuhs.build.colours.network`. The linear classifier's coefficients are in the JSON file beside this
+one. Both were fitted to CUHK03's camera pair 1 by ``python -m benchmarks.clothing_colour --data RAW --fit``.
+docs/results.md has their accuracy there and on people that they were not fitted to.
 """
 
 import json
@@ -24,23 +24,24 @@ Pid = TypeVar("Pid", bound=Hashable)
 
 FITTED = Path(__file__).with_suffix(".json")
 
-# Black and white are given from this probability on, even where `other` is likelier. F1 of white is highest here, of
-# black 0.01 below its best: the network, which few people in white have taught, is seldom sure of white.
+# Least probability for black and white; from here on they win even where `other` is more probable. F1 of white is
+# highest here, and F1 of black 0.01 below its best. The network saw few people in white, so it is seldom sure of
+# white.
 DOUBTFUL = 0.34
 
-# Ridge penalty. There are about as many measures as people to fit to, so it is strong.
+# Ridge penalty. It is strong because there are about as many measures as people to fit to.
 PENALTY = 0.03
 
 
 @dataclass(frozen=True)
 class ColourModel:
-    """A multinomial logistic regression on standardised measures.
+    """Multinomial logistic regression on standardised measures.
 
     Attributes:
-        mean, scale: (D,) of the measures.
+        mean, scale: (D,) mean and scale of the measures.
         weights: (D, 3), a column for each of :data:`cuhs.raw.labels.COLOURS`.
         bias: (3,).
-        fitted_to: where the labels came from.
+        fitted_to: description of the data that the model was fitted to.
     """
 
     mean: np.ndarray
@@ -50,7 +51,7 @@ class ColourModel:
     fitted_to: str
 
     def probabilities(self, measures: np.ndarray) -> np.ndarray:
-        """(I, D) measures to (I, 3) probabilities of black, white and other."""
+        """Map measures (I, D) to probabilities (I, 3) of black, white and other."""
         return _softmax((measures - self.mean) / self.scale @ self.weights + self.bias)
 
     def save(self, path: Path) -> None:
@@ -63,10 +64,10 @@ class ColourModel:
 
     @classmethod
     def load(cls, path: Path) -> "ColourModel":
-        """Read what :meth:`save` wrote.
+        """Read a file written by :meth:`save`.
 
         Raises:
-            CuhsError: the file is missing or holds something else.
+            CuhsError: the file is missing or is not a colour model.
         """
         try:
             content = json.loads(path.read_text())
@@ -82,7 +83,7 @@ class ColourModel:
 
 @cache
 def fitted() -> ColourModel:
-    """The coefficients that come with the project."""
+    """Load the coefficients that come with the project."""
     return ColourModel.load(FITTED)
 
 
@@ -90,9 +91,9 @@ def fit(measures: np.ndarray, colours: Sequence[str], fitted_to: str = "") -> Co
     """Fit a model by maximum likelihood with a ridge penalty; the same input gives the same coefficients.
 
     Args:
-        measures: (I, D) of :func:`cuhs.build.colours.measures.describe`.
-        colours: ``black``, ``white`` or ``other`` for each person.
-        fitted_to: what to say of the labels.
+        measures: (I, D), from :func:`cuhs.build.colours.measures.describe`.
+        colours: ``black``, ``white`` or ``other`` of each person.
+        fitted_to: description of the data.
     """
     target = np.array(colours)[:, None] == np.array(COLOURS)
     mean, scale = measures.mean(axis=0), measures.std(axis=0) + 1e-3 * measures.std()
@@ -117,19 +118,19 @@ def classify(
     pids: Sequence[Pid],
     camids: Sequence[Hashable],
 ) -> Mapping[Pid, tuple[str, float]]:
-    """The clothing colour of every person of one source.
+    """Classify the clothing colour of every person of one source.
 
-    Exposure and colour cast of a camera are told from all its images here, so give a source as a whole.
+    Pass all images of a source at once: each camera's exposure and colour cast are estimated from all its images.
 
     Args:
-        features: (N, 1032) uint8 of :func:`cuhs.build.colours.measures.torso_features`.
-        seen: (N, 3) of :func:`cuhs.build.colours.network.probabilities`.
-        pids: the identity of each image, without junk and distractors.
-        camids: the camera of each image.
+        features: (N, 1032) uint8, from :func:`cuhs.build.colours.measures.torso_features`.
+        seen: (N, 3), from :func:`cuhs.build.colours.network.probabilities`.
+        pids: identity of each image, without junk and distractors.
+        camids: camera of each image.
 
     Returns:
-        Identity → colour and its probability, in order of appearance. People of whom both black and white are less
-        probable than :data:`DOUBTFUL` are ``other``.
+        Identity → colour and its probability, in order of appearance. A person is ``other`` if black and white
+        are both less probable than :data:`DOUBTFUL`.
     """
     if not len(features):
         return {}
@@ -139,18 +140,18 @@ def classify(
 
 
 def by_person(seen: np.ndarray, pids: Sequence[Hashable], camids: Sequence[Hashable]) -> np.ndarray:
-    """(N, 3) of images to (I, 3): the mean over a person's cameras of the mean over the images of each."""
+    """Average (N, 3) over the images of each camera, then over a person's cameras: (I, 3)."""
     means = [of_cameras.mean(axis=0) for of_cameras in views(seen, pids, camids).values()]
     return np.array(means).reshape(-1, seen.shape[1])
 
 
 def joined(measured: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """(I, 3): what the linear classifier and the network say, with equal weight."""
+    """Average the probabilities (I, 3) of the linear classifier and of the network."""
     return (measured + seen) / 2
 
 
 def decide(probabilities: np.ndarray, doubtful: float = DOUBTFUL) -> list[tuple[str, float]]:
-    """(I, 3) probabilities to colours, and the probability of each."""
+    """Turn probabilities (I, 3) into colours, each with its probability."""
     decisions = []
     for row in probabilities:
         best = int(row[:2].argmax())

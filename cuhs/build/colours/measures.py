@@ -1,7 +1,7 @@
-"""What the colours of a person's upper body look like, measured so that cameras can be compared.
+"""Measures of the colours of a person's upper body that are comparable between cameras.
 
-Two steps, so that the first can be done while images are decoded: :func:`torso_features` of each image alone, and
-:func:`describe` of the people of a source, which first takes every camera's own exposure and colour cast out.
+There are two steps, so that the first can run while images are decoded. :func:`torso_features` takes single images.
+:func:`describe` takes all people of a source and first removes each camera's own exposure and colour cast.
 """
 
 from collections import defaultdict
@@ -14,45 +14,45 @@ from cuhs.raw.head_shoulder_boxes import Box
 
 Pid = TypeVar("Pid", bound=Hashable)
 
-# Where an image has no head-shoulder box: the median of the boxes annotated in CUHK03.
+# Box for images without a head-shoulder box: the median of the annotated boxes of CUHK03.
 USUAL_BOX: Box = (0.11, 0.0, 0.90, 0.285)
 
-# Sampled points: of the torso, from the shoulders to the waist in heights of the box and as wide as the box, and
-# of the whole crop, for what is dark, bright and grey to the camera.
+# Sampled points. Torso: from the shoulders to the waist (in heights of the box), as wide as the box. Crop: the whole
+# image, to find what is dark, bright and grey to the camera.
 TORSO = (18, 12)
 BELOW, DOWN_TO = 0.75, 1.9
 CROP = (16, 8)
 
-# A camera's reference leans towards that of the whole source as if it had this many images more.
+# Prior weight, in images, of the whole source when the reference of a camera is estimated.
 PRIOR_IMAGES = 10
 
-# The histogram: lightness, in shares of the camera's range, by tint (grey, and six hues).
+# The histogram: bins of lightness, as shares of the camera's range, for each tint (grey and six hues).
 LIGHTNESS = np.array([0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.19, 0.24, 0.3, 0.37, 0.45, 0.53, 0.62, 0.72, 0.85, 1.0])
 HUES = 6
-# A chroma (Lab) of this much is more tint than grey: JPEG's noise on grey cloth stays under it.
+# From about this chroma (Lab) on, a colour counts as tint rather than grey; JPEG noise on grey cloth is below it.
 CHROMA = 3.0
-# The median chroma of a camera's crops at which that holds: CUHK03's. Where crops are more colourful, half of the
-# difference (in logarithms) is put down to the camera, the other half to what it looks at.
+# CHROMA is right for cameras whose crops have this median chroma, as CUHK03's have. Of a difference from it (in
+# logarithms), half is attributed to the camera and half to the scene.
 USUAL_CHROMA = 1.7
 
-# How many of the features are of the torso.
+# Number of features that belong to the torso.
 _OF_TORSO = TORSO[0] * TORSO[1] * 3
 
-# Images that are measured at once.
+# Number of images measured at once.
 PIECE = 1024
 
 _QUANTILES = (5, 15, 30, 50, 70, 85, 95)
 
 
 def torso_features(pixels: np.ndarray, box: Box | None) -> np.ndarray:
-    """Colours at fixed places of the torso and of the crop.
+    """Sample colours at fixed places of the torso and of the crop.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
-        box: the head-shoulder box, x1 y1 x2 y2 in [0, 1], or None for :data:`USUAL_BOX`.
+        box: head-shoulder box, x1 y1 x2 y2 in [0, 1], or None for :data:`USUAL_BOX`.
 
     Returns:
-        (1032,) uint8: RGB at 18×12 points under the head and at 16×8 points of the whole crop, row by row.
+        (1032,) uint8: RGB at 18×12 points of the torso and at 16×8 points of the whole crop, row by row.
     """
     x1, y1, x2, y2 = box or USUAL_BOX
     height = y2 - y1
@@ -69,19 +69,20 @@ def _sampled(pixels: np.ndarray, region: Box, points: tuple[int, int]) -> np.nda
 
 
 def describe(features: np.ndarray, pids: Sequence[Pid], camids: Sequence[Hashable]) -> tuple[list[Pid], np.ndarray]:
-    """What each person's upper body looks like over all images.
+    """Describe each person's upper body over all images.
 
     Args:
         features: (N, 1032) uint8 of :func:`torso_features`, the images of one source.
-        pids: the identity of each.
-        camids: the camera of each.
+        pids: identity of each image.
+        camids: camera of each image.
 
     Returns:
-        The identities in order of appearance, and (I, D) float64: for every identity the mean, largest and
-        smallest value over its cameras of each measure's mean over the camera's images. Measures are the roots
-        of a histogram of the torso's lightness and tint, quantiles of lightness and chroma, and quantiles of the
-        lightness steps between neighbouring points, which tell prints and stripes from plain cloth. Lightness is
-        in shares of the camera's range from dark to bright, and what is grey on average to the camera is grey.
+        The identities in order of appearance, and (I, D) float64. Each measure is averaged over the images of a
+        camera; a row holds the mean, maximum and minimum of these averages over the person's cameras. Measures
+        are: the square roots of a histogram of the torso's lightness and tint; quantiles of lightness and
+        chroma; and quantiles of the lightness steps between neighbouring points, which distinguish prints and
+        stripes from plain cloth. Lightness is a share of the camera's range from dark to bright, and the
+        camera's average colour counts as grey.
     """
     people = views(_measures(features, camids), pids, camids)
     spread = [np.concatenate([seen.mean(axis=0), seen.max(axis=0), seen.min(axis=0)]) for seen in people.values()]
@@ -89,7 +90,7 @@ def describe(features: np.ndarray, pids: Sequence[Pid], camids: Sequence[Hashabl
 
 
 def views(values: np.ndarray, pids: Sequence[Pid], camids: Sequence[Hashable]) -> dict[Pid, np.ndarray]:
-    """(N, D) values of images to (cameras, D) of each identity, in order of appearance: the means over its images."""
+    """Average (N, D) over each identity's images by camera: (cameras, D) by identity, in order of appearance."""
     rows: dict[Pid, dict[Hashable, list[int]]] = defaultdict(lambda: defaultdict(list))
     for row, (pid, camid) in enumerate(zip(pids, camids, strict=True)):
         rows[pid][camid].append(row)
@@ -99,23 +100,23 @@ def views(values: np.ndarray, pids: Sequence[Pid], camids: Sequence[Hashable]) -
 
 
 def exposures(features: np.ndarray, camids: Sequence[Hashable]) -> np.ndarray:
-    """(N, 2, 3) float64: what is dark and what is bright in R, G and B to the camera of each image.
+    """Return (N, 2, 3) float64: R, G, B of what is dark and of what is bright to the camera of each image.
 
     Args:
         features: (N, 1032) uint8 of :func:`torso_features`, the images of one source.
-        camids: the camera of each.
+        camids: camera of each image.
     """
     images = _in_pieces(lambda piece: np.percentile(_crops(piece), (5, 95), axis=1).transpose(1, 0, 2), features)
     return _of_cameras(images.reshape(len(images), -1), camids).reshape(images.shape)
 
 
 def _measures(features: np.ndarray, camids: Sequence[Hashable]) -> np.ndarray:
-    """(N, 187) float64: the histogram, the quantiles and the texture of each image."""
+    """Return (N, 187) float64: histogram, quantiles and texture of each image."""
     return _in_pieces(_measured, features, _of_cameras(_in_pieces(_reference, features), camids))
 
 
 def _in_pieces(function: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
-    """What a function of rows gives, without holding what it needs in between for all of them at once."""
+    """Apply a function to pieces of the rows, so that its intermediate results never exist for all rows at once."""
     pieces = range(0, len(arrays[0]), PIECE)
     return np.concatenate([function(*(array[start : start + PIECE] for array in arrays)) for start in pieces])
 
@@ -132,15 +133,14 @@ def _measured(features: np.ndarray, references: np.ndarray) -> np.ndarray:
 
 
 def _crops(features: np.ndarray) -> np.ndarray:
-    """(N, 1032) features to (N, 128, 3): the points of the whole crops."""
+    """Select the points of the whole crops, (N, 1032) to (N, 128, 3)."""
     return features[:, _OF_TORSO:].reshape(len(features), -1, 3)
 
 
 def _reference(features: np.ndarray) -> np.ndarray:
-    """(N, 5): what is dark and bright (L), grey (a, b) and usual in chroma in each image.
+    """Return (N, 5): for each image what is dark and bright (L), grey (a, b), and the median chroma.
 
-    It is taken from all that the crops show, and not from torsos alone: where everyone wears white, a camera that
-    made the torsos its measure would find nobody in white.
+    It uses whole crops, not only torsos: if everyone wore white, a reference from torsos alone would hide it.
     """
     crops = _lab(_crops(features))
     dark, bright = np.percentile(crops[..., 0], (5, 95), axis=1)
@@ -150,7 +150,7 @@ def _reference(features: np.ndarray) -> np.ndarray:
 
 
 def _of_cameras(images: np.ndarray, camids: Sequence[Hashable]) -> np.ndarray:
-    """(N, K) values of images to the medians of their cameras, which lean towards that of the source."""
+    """Replace (N, K) values of images by their cameras' medians, which lean towards the source's median."""
     of_source = np.median(images, axis=0)
     _, cameras = np.unique([str(camid) for camid in camids], return_inverse=True)
     of_cameras = []
@@ -162,7 +162,7 @@ def _of_cameras(images: np.ndarray, camids: Sequence[Hashable]) -> np.ndarray:
 
 
 def _histogram(light: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(N, 16 · 7): shares of the points in bins of lightness by tint, with linear weights between bins."""
+    """Return (N, 16 · 7): shares of the points in bins of lightness by tint, linearly weighted between bins."""
     position = np.interp(light, LIGHTNESS, np.arange(len(LIGHTNESS)))
     lightness = _near(position[..., None] - np.arange(len(LIGHTNESS)))
     grey = np.exp(-(a**2 + b**2) / CHROMA**2)[..., None]
@@ -176,7 +176,7 @@ def _near(distance: np.ndarray) -> np.ndarray:
 
 
 def _quantiles(light: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(N, 66): quantiles of lightness and chroma, of the torso and its middle, and the middle row by row."""
+    """Return (N, 66): quantiles of lightness and chroma of the torso and its middle, and medians by row."""
     chroma = np.hypot(a, b)
     middle = np.s_[:, :, TORSO[1] // 4 : -TORSO[1] // 4]
     parts = [
@@ -188,7 +188,7 @@ def _quantiles(light: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _texture(light: np.ndarray) -> np.ndarray:
-    """(N, 9): quantiles of the steps downwards and sideways, and how unevenly the middle's rows follow each other."""
+    """Return (N, 9): quantiles of the vertical and horizontal steps, and the unevenness between the middle's rows."""
     steps = [np.abs(np.diff(light, axis=axis)).reshape(len(light), -1) for axis in (1, 2)]
     rows = light[:, :, TORSO[1] // 4 : -TORSO[1] // 4].mean(axis=2)
     uneven = np.abs(np.diff(rows, n=2, axis=1)).mean(axis=1)[:, None]
@@ -196,7 +196,7 @@ def _texture(light: np.ndarray) -> np.ndarray:
 
 
 def _lab(rgb: np.ndarray) -> np.ndarray:
-    """uint8 sRGB (..., 3) to CIELAB under D65 (..., 3) float32 (IEC 61966-2-1, CIE 15)."""
+    """Convert uint8 sRGB (..., 3) to CIELAB under D65 (..., 3) float32 (IEC 61966-2-1, CIE 15)."""
     xyz = _LINEAR[rgb] @ _TO_XYZ.T
     root = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     x, y, z = np.moveaxis(root, -1, 0)
@@ -206,5 +206,5 @@ def _lab(rgb: np.ndarray) -> np.ndarray:
 _STEPS = np.arange(256, dtype=np.float32) / 255
 _LINEAR = np.where(_STEPS <= 0.04045, _STEPS / 12.92, ((_STEPS + 0.055) / 1.055) ** 2.4).astype(np.float32)
 _XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-# White is (1, 1, 1).
+# Scaled so that white is (1, 1, 1).
 _TO_XYZ = (_XYZ / _XYZ.sum(axis=1, keepdims=True)).astype(np.float32)

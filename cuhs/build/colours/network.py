@@ -1,8 +1,8 @@
-"""Black, white or other from the picture of a torso: a small network, half of :mod:`cuhs.build.colours.linear_model`.
+"""Torso network: predicts black, white or other; one of two classifiers in :mod:`cuhs.build.colours.linear_model`.
 
-A MobileNetV2 up to its last block at stride 16 (0.54 million weights). They lie beside this file; they began with
-ImageNet's, and ``python -m benchmarks.clothing_colour --data RAW --fit`` fine-tuned all of them on CUHK03's camera
-pair 1.
+It is a MobileNetV2 up to its last block at stride 16, with 0.54 million weights, in the file beside this one. All
+weights started from ImageNet's and were fine-tuned on CUHK03's camera pair 1 by
+``python -m benchmarks.clothing_colour --data RAW --fit``.
 """
 
 from collections.abc import Iterator
@@ -25,32 +25,33 @@ from cuhs.raw.labels import COLOURS
 
 FITTED = Path(__file__).with_suffix(".safetensors")
 
-# In heights of the head-shoulder box below its top, and in widths beside it; from the chin to the hips.
+# Extent of the cut-out, from the chin to the hips: below the top of the head-shoulder box in heights of the box, and
+# beside it in widths.
 BELOW, DOWN_TO, BESIDE = 0.45, 2.15, 0.08
-# Pixels of what is cut out, and of the margin at each side that is left to shifts in training.
+# Size of the cut-out in pixels, and the margin on each side for shifts in training.
 HEIGHT, WIDTH, MARGIN = 72, 64, 4
-# What is dark and what is bright to a camera become these, of 255. Levels less far apart are not stretched so much:
-# that would be fog or night.
+# What is dark and bright to a camera is mapped to these levels, of 255. LEAST_RANGE limits the stretch: a smaller
+# range between dark and bright comes from fog or night.
 DARK, BRIGHT, LEAST_RANGE = 26, 217, 20
-# Of ImageNet's pixels, over all channels.
+# Mean and deviation of ImageNet's pixels, over all channels.
 MEAN, DEVIATION = 115, 57
 
-# Up to the last block at stride 16, which has these channels.
+# Blocks up to the last one at stride 16, and its channels.
 _BLOCKS, _CHANNELS = 14, 96
 
 
 class TorsoNetwork(nn.Module):
-    """(N, 3, H, W) torsos of :func:`inputs` to (N, 3) scores of :data:`cuhs.raw.labels.COLOURS`."""
+    """Maps torsos (N, 3, H, W) from :func:`inputs` to scores (N, 3) of :data:`cuhs.raw.labels.COLOURS`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.body = mobilenet_v2().features[:_BLOCKS]
         self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(2 * _CHANNELS, len(COLOURS)))
-        # Depthwise convolutions are slow on CPUs in any other order.
+        # Channels-last, because depthwise convolutions on CPUs are slow in other layouts.
         self.to(memory_format=torch.channels_last)
 
     def forward(self, torsos: Tensor) -> Tensor:
-        """Scores before the softmax."""
+        """Compute the scores before the softmax."""
         maps = self.body(torsos)
         return self.head(torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1))
 
@@ -66,10 +67,10 @@ class TorsoNetwork(nn.Module):
 
     @classmethod
     def load(cls, path: Path) -> "TorsoNetwork":
-        """Read what :meth:`save` wrote, in evaluation mode.
+        """Read a file written by :meth:`save`, in evaluation mode.
 
         Raises:
-            CuhsError: the file is missing or holds something else.
+            CuhsError: the file is missing or is not a torso network.
         """
         network = cls()
         try:
@@ -84,13 +85,13 @@ class TorsoNetwork(nn.Module):
 
 @cache
 def fitted() -> TorsoNetwork:
-    """The network that comes with the project."""
+    """Load the network that comes with the project."""
     return TorsoNetwork.load(FITTED)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute on one core: torsos are so small that threads would mostly wait for one another."""
+    """Limit torch to one core: torsos are so small that threads would mostly wait for one another."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -100,11 +101,11 @@ def one_thread() -> Iterator[None]:
 
 
 def cut_out(pixels: np.ndarray, box: Box | None) -> np.ndarray:
-    """The upper body, (72, 64, 3) uint8.
+    """Cut out the upper body, (72, 64, 3) uint8.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
-        box: the head-shoulder box, x1 y1 x2 y2 in [0, 1], or None for :data:`cuhs.build.colours.measures.USUAL_BOX`.
+        box: head-shoulder box, x1 y1 x2 y2 in [0, 1], or None for :data:`cuhs.build.colours.measures.USUAL_BOX`.
     """
     x1, y1, x2, y2 = box or USUAL_BOX
     down, aside = y2 - y1, BESIDE * (x2 - x1)
@@ -115,11 +116,11 @@ def cut_out(pixels: np.ndarray, box: Box | None) -> np.ndarray:
 
 
 def levelled(cuts: np.ndarray, exposures: np.ndarray) -> Tensor:
-    """Take the camera's exposure and colour cast out of torsos.
+    """Remove the camera's exposure and colour cast from torsos.
 
     Args:
-        cuts: (N, 72, 64, 3) of :func:`cut_out`.
-        exposures: (N, 2, 3) of :func:`cuhs.build.colours.measures.exposures`.
+        cuts: (N, 72, 64, 3), from :func:`cut_out`.
+        exposures: (N, 2, 3), from :func:`cuhs.build.colours.measures.exposures`.
 
     Returns:
         (N, 3, 72, 64) uint8.
@@ -131,13 +132,13 @@ def levelled(cuts: np.ndarray, exposures: np.ndarray) -> Tensor:
 
 
 def inputs(torsos: Tensor) -> Tensor:
-    """uint8 (N, 3, H, W) to what the network takes."""
+    """Turn torsos (N, 3, H, W) uint8 into the network's input."""
     return ((torsos.float() - MEAN) / DEVIATION).contiguous(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()
 def probabilities(network: TorsoNetwork, torsos: Tensor) -> np.ndarray:
-    """(N, 3, 72, 64) uint8 of :func:`levelled` to (N, 3) float32, the mean of each and its mirror image."""
+    """Map (N, 3, 72, 64) uint8 of :func:`levelled` to (N, 3) float32, averaged with the mirrored torso."""
     parts = []
     for batch in torsos[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN].split(256):
         shown = inputs(batch)

@@ -1,1 +1,1 @@
-"""The dataset's page."""
+"""The dataset's HTML page."""

@@ -1,4 +1,4 @@
-"""How images spread over identities and cameras, drawn without matplotlib's global state."""
+"""Histograms of images by identity and by camera. Does not touch matplotlib's global state."""
 
 import io
 from collections import Counter
@@ -16,7 +16,7 @@ _BINS = 40
 
 
 def images_per_identity(rows: list[Row]) -> str:
-    """How many identities have how many images, for training and testing, as SVG."""
+    """Draw how many identities have how many images, in training and in testing, as SVG."""
     figure = Figure(figsize=(5.6, 2.9), layout="constrained")
     axes = _axes(figure)
     people = [row for row in rows if row.sample.is_person]
@@ -37,13 +37,13 @@ def images_per_identity(rows: list[Row]) -> str:
 
 
 def bin_edges(most: int) -> list[float]:
-    """Edges of at most 40 bins of equal width for the whole numbers from 1 to ``most``."""
+    """Return the edges of at most 40 equal bins for the whole numbers from 1 to ``most``."""
     step = -(-most // _BINS)
     return [0.5 + step * number for number in range(-(-most // step) + 1)]
 
 
 def images_per_camera(rows: list[Row]) -> str:
-    """How many images each camera has in each split, as SVG; cameras without an id are one bar."""
+    """Draw each camera's number of images by split, as SVG; images without a camera id share one bar."""
     cameras = sorted({_camera(row) for row in rows}, key=_natural, reverse=True)
     figure = Figure(figsize=(5.6, 0.9 + 0.28 * len(cameras)), layout="constrained")
     axes = _axes(figure)
@@ -75,7 +75,7 @@ def _axes(figure: Figure) -> Axes:
 
 
 def _svg(figure: Figure) -> str:
-    """The picture as an HTML element; the same picture gives the same text."""
+    """Render a figure as an HTML element; the same figure gives the same text."""
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "cuhs", "font.family": "sans-serif"}):
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))

@@ -1,6 +1,6 @@
-"""A build's counts for reading: a table for the terminal and a self-contained HTML page.
+"""Reports of a build: a table for the terminal, and a self-contained HTML page.
 
-The page shows images of the dataset: it stays beside the dataset and is not for publishing.
+The page shows images of the dataset, so it stays beside the dataset and is not for publication.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from cuhs.raw.head_shoulder_boxes import ORIGINS, Box
 
 
 def counts_table(summary: dict[str, Any]) -> Table:
-    """Ids and images of each split by group and by source, in the form of the paper's Table 1."""
+    """Table of each split's identities and images by group and by source, in the form of the paper's Table 1."""
     table = Table(title=f"{summary['name']} · {summary['protocol']} · version {summary['version'][:12]}")
     table.add_column("")
     for split in SPLITS:
@@ -40,7 +40,7 @@ def counts_table(summary: dict[str, Any]) -> Table:
 
 
 def warnings(summary: dict[str, Any]) -> list[str]:
-    """One line for each kind of thing the build could not use, and for each that spoils its results."""
+    """Return one line for each kind of unusable input, and for each problem that affects the results."""
     lines = []
     if summary["quarantine"]:
         first = summary["quarantine"][0]
@@ -54,14 +54,14 @@ def warnings(summary: dict[str, Any]) -> list[str]:
     if summary["unusual_boxes"]:
         first = summary["unusual_boxes"][0]
         lines.append(
-            f"{len(summary['unusual_boxes']):,} boxes are unlike the others of their source, the first of "
+            f"{len(summary['unusual_boxes']):,} boxes differ much from the others of their source, the first in "
             f"{first['source']}/{first['file']}: {first['reason']}"
         )
     for key, text in (
         ("shared_identities", "identities are in both training and testing (allowed)"),
         ("near_duplicates", "testing images are copies of training images (allowed)"),
-        ("queries_without_match", "queries have no match in another camera and will not be counted"),
-        ("single_image_identities", "training identities have one image only, which is repeated in their batches"),
+        ("queries_without_match", "queries have no true match from another camera and are left out of the results"),
+        ("single_image_identities", "training identities have a single image, which batches repeat"),
     ):
         if summary[key]["count"]:
             first = summary[key]["first"][0]
@@ -81,16 +81,16 @@ def write_page(
     read: Callable[[Row], bytes],
     refused: str = "",
 ) -> None:
-    """Write the HTML page: counts, histograms, contact sheets, leaks side by side, and what was set aside.
+    """Write the HTML page: counts, histograms, contact sheets, leaks side by side, and unusable files.
 
     Args:
-        path: the file to write.
-        summary: the content of ``dataset.json``.
+        path: file to write.
+        summary: content of ``dataset.json``.
         rows: the dataset.
         boxes: head-shoulder boxes in [0, 1].
-        leaks: what was found in the dataset.
-        read: gives the bytes of a row's image file.
-        refused: why the dataset was not built, if it was not.
+        leaks: result of the checks.
+        read: returns the bytes of a row's image file.
+        refused: why the dataset was not built; empty if it was.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),

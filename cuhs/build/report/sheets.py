@@ -1,4 +1,4 @@
-"""Small pictures of images for the dataset's page, with their head-shoulder boxes drawn."""
+"""Thumbnails of images for the dataset's page, with their head-shoulder boxes drawn."""
 
 import base64
 import io
@@ -16,16 +16,16 @@ from cuhs.raw.head_shoulder_boxes import Box
 PEOPLE = 24
 PAIRS = 24
 
-TILE = (96, 208)  # at most; width, height in pixels
+TILE = (96, 208)  # largest width and height in pixels
 BOX_COLOUR = "#ff6b1a"
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One image as the page shows it.
+    """One image on the page.
 
     Attributes:
-        jpeg: the picture in base64.
+        jpeg: the picture as base64.
         pid: the identity.
         name: source and path.
     """
@@ -37,10 +37,10 @@ class Tile:
 
 @dataclass(frozen=True)
 class Photographer:
-    """Makes tiles of a dataset's rows.
+    """Makes tiles from a dataset's rows.
 
     Attributes:
-        read: gives the bytes of a row's image file.
+        read: returns the bytes of a row's image file.
         boxes: head-shoulder boxes in [0, 1].
     """
 
@@ -48,7 +48,7 @@ class Photographer:
     boxes: Mapping[Key, Box]
 
     def sheet(self, rows: Iterable[Row]) -> list[Tile]:
-        """The first image of each of up to :data:`PEOPLE` identities, spread over the rows."""
+        """Return the first image of each of up to :data:`PEOPLE` identities, spread evenly over the rows."""
         first: dict[str, Row] = {}
         for row in rows:
             first.setdefault(row.sample.pid, row)
@@ -57,11 +57,11 @@ class Photographer:
         return [self.tile(people[number * len(people) // count]) for number in range(count)]
 
     def pairs(self, pairs: list[Pair]) -> list[tuple[Tile, Tile, int]]:
-        """Training image, testing image, and bits that differ, of the first :data:`PAIRS`."""
+        """Return training image, testing image and differing bits of the first :data:`PAIRS` pairs."""
         return [(self.tile(pair.train), self.tile(pair.test), pair.bits) for pair in pairs[:PAIRS]]
 
     def tile(self, row: Row) -> Tile:
-        """The row's image, at most :data:`TILE` pixels large."""
+        """Return a row's image, at most :data:`TILE` pixels in size."""
         image = Image.fromarray(load(self.read(row)).pixels)
         image.thumbnail(TILE, Image.Resampling.LANCZOS)
         if box := self.boxes.get(row.key):

@@ -1,1 +1,1 @@
-"""Readers of raw datasets, one module for each publisher's layout of folders and file names."""
+"""Readers of raw datasets, one module for each published layout of folders and file names."""

@@ -1,7 +1,7 @@
-"""The layout that Occluded-REID and Partial-REID share: a folder for each kind of body image.
+"""The layout of Occluded-REID and Partial-REID: a folder for each kind of body image.
 
-Neither has camera labels. Here whole-body images are camera 1, occluded and partial ones camera 2, and the
-published protocol holds for all identities: occluded and partial images query the whole-body gallery.
+Neither dataset has camera labels. Here whole-body images are from camera 1, occluded and partial ones from camera 2.
+All identities follow the published protocol: occluded and partial images query the whole-body gallery.
 """
 
 import re
@@ -16,9 +16,9 @@ NAME = re.compile(r"(\d+)_(\d+)")
 
 
 def read_bodies(root: Path, layout: str, query_folders: tuple[str, ...]) -> list[RawImage]:
-    """Images of the whole-body folder (gallery) and of ``query_folders`` (query), sorted by path.
+    """List the images of the whole-body folder (gallery) and of ``query_folders`` (query), sorted by path.
 
-    Images lie in the folder itself or one level deeper, in a folder for each identity.
+    Images are in the folder itself, or one level deeper in a folder for each identity.
 
     Raises:
         CuhsError: ``root`` or one of the folders is missing, or no image has a name of this layout.

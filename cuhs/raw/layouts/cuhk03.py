@@ -13,27 +13,27 @@ from cuhs.raw.layouts.cuhk03_mat import Boxes
 from cuhs.raw.layouts.listing import entries, nothing_found, require_folders
 from cuhs.raw.records import RawImage, Split
 
-# Identities in each of the five camera pairs. Numbered through in this order they are the ``labels`` of
-# CUHK03-NP: identity i of pair 1 is i, of pair 2 it is 843 + i, and so on.
+# Number of identities in each of the five camera pairs. Numbered consecutively in this order they are the ``labels``
+# of CUHK03-NP: identity i of pair 1 is i, of pair 2 it is 843 + i, and so on.
 PAIR_SIZES = (843, 440, 77, 58, 49)
 
 NAME = re.compile(r"([1-5])_(\d{3})_([12])_(\d{2})")
 
 
 def read(root: Path, images: Boxes = "labeled", split_file: Path | None = None) -> list[RawImage]:
-    """Images of ``images_labeled`` or ``images_detected``, sorted by path.
+    """List the images of ``images_labeled`` or ``images_detected``, sorted by path.
 
-    Where ``root`` has no such folder but ``cuhk-03.mat``, they are the images in that file, under the paths
-    that the usual extraction gives them. pid numbers identities through all pairs (see :data:`PAIR_SIZES`);
+    If ``root`` has no such folder but has ``cuhk-03.mat``, list the images in that file, under the paths that the
+    usual extraction gives them. pid numbers identities through all pairs (see :data:`PAIR_SIZES`);
     camid is ``2 * (pair - 1) + view``.
 
     Args:
-        root: the folder that holds ``images_labeled`` or ``images_detected``, or ``cuhk-03.mat``.
-        images: boxes drawn by hand or found by a detector.
+        root: folder with ``images_labeled`` or ``images_detected``, or with ``cuhk-03.mat``.
+        images: whether boxes were drawn by hand (``labeled``) or found by a detector (``detected``).
         split_file: ``cuhk03_new_protocol_config_*.mat`` of CUHK03-NP (Zhong et al., CVPR 2017), or a MATLAB
-            file with the classic protocol's ``testsets``, such as ``cuhk-03.mat``, whose first split is
-            taken: test identities' view 1 is query and view 2 gallery, the others train. None leaves roles
-            open.
+            file with the classic protocol's ``testsets``, such as ``cuhk-03.mat``. Of these the first split is
+            used: view 1 of the test identities is query and view 2 gallery, and all other identities train.
+            Without a file, images have no published role.
 
     Raises:
         CuhsError: the folder is missing or holds no image of this layout, or the split file is missing,
@@ -58,7 +58,7 @@ def read(root: Path, images: Boxes = "labeled", split_file: Path | None = None) 
 
 
 def original(root: Path, images: Boxes) -> Path | None:
-    """``cuhk-03.mat`` where ``root`` holds it and no folder of these images."""
+    """Return ``cuhk-03.mat`` if ``root`` holds it and has no folder of these images."""
     mat = root / cuhk03_mat.FILE
     return mat if not (root / f"images_{images}").is_dir() and mat.is_file() else None
 
@@ -68,7 +68,7 @@ def _pid(match: re.Match[str]) -> int:
 
 
 def _roles(path: Path, names: list[re.Match[str]]) -> dict[str, Split]:
-    """The role of every name (without extension) by the split file at ``path``."""
+    """Read the role of every name (without extension) from the split file at ``path``."""
     if h5py.is_hdf5(path):
         return _classic(cuhk03_mat.first_test_set(path), path, names)
     mat = matlab.load(path, "split file")
@@ -81,7 +81,7 @@ def _roles(path: Path, names: list[re.Match[str]]) -> dict[str, Split]:
 
 
 def _new_protocol(mat: dict[str, Any], path: Path, names: list[re.Match[str]]) -> dict[str, Split]:
-    # The file lists .png; extractions also come as .jpg, so names are compared without the extension.
+    # The file lists .png, but extractions also come as .jpg: compare names without the extension.
     listed = [str(np.ravel(cell)[0]).rpartition(".")[0] for cell in np.ravel(mat["filelist"])]
     roles: dict[str, Split] = {}
     keys: dict[str, Split] = {"train_idx": "train", "query_idx": "query", "gallery_idx": "gallery"}
@@ -96,7 +96,7 @@ def _new_protocol(mat: dict[str, Any], path: Path, names: list[re.Match[str]]) -
     if unlisted:
         raise CuhsError(
             f"{path}: {len(unlisted)} of {len(names)} images are not in this split, such as {unlisted[0]}; "
-            "take the split file made for these images (labeled or detected)"
+            "use the split file made for these images (labeled or detected)"
         )
     return roles
 

@@ -1,4 +1,4 @@
-"""DukeMTMC-reID (Ristani et al., ECCV workshops 2016; Zheng et al., ICCV 2017) and Occluded-Duke, named alike."""
+"""DukeMTMC-reID (Ristani et al., ECCV workshops 2016; Zheng et al., ICCV 2017), and Occluded-Duke (same names)."""
 
 import re
 from pathlib import Path
@@ -11,10 +11,10 @@ NAME = re.compile(r"(\d+)_c(\d+)_f\d+")
 
 
 def read(root: Path) -> list[RawImage]:
-    """All images of the three folders with their published roles, sorted by path.
+    """List all images of the three folders with their published roles, sorted by path.
 
-    The 408 identities that one camera alone saw are distractors; they lie in ``bounding_box_test`` under numbers
-    of their own, so they are identities that nobody queries.
+    The 408 identities seen by one camera only are distractors. They are in ``bounding_box_test`` under numbers of
+    their own, so they are gallery identities without a query.
 
     Raises:
         CuhsError: ``root`` or one of the folders is missing, or no image has a name of this layout.

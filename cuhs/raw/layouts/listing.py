@@ -1,4 +1,4 @@
-"""Listing image files, and telling layouts apart; shared by the readers."""
+"""Listing of image files, and recognition of layouts; shared by the readers."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from cuhs.errors import CuhsError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 
-# What only this layout's folder holds. DukeMTMC-reID has Market-1501's folders: the names tell it.
+# Files and folders that only one layout has. DukeMTMC-reID has Market-1501's folders, so its file names decide.
 _TYPICAL = (
     ("bounding_box_*/*_c[0-9]_f[0-9]*", "dukemtmc"),
     ("bounding_box_*", "market1501"),
@@ -22,10 +22,10 @@ _TYPICAL = (
 
 
 def entries(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Folders and image files directly in ``folder``, sorted by name; hidden ones are passed over.
+    """List folders and image files directly in ``folder``, sorted by name, without hidden ones.
 
-    Images are told by their extension in any case, so publishers' clutter (``Thumbs.db``, ``Readme.txt``,
-    ``.mat``) is passed over. A dangling link is listed, so that it is noticed when it is read.
+    Images are recognised by their extension in any case, so publishers' other files (``Thumbs.db``,
+    ``Readme.txt``, ``.mat``) are skipped. A dangling link is listed, so that reading it reports it.
     """
     folders, images = [], []
     for path in sorted(folder.iterdir()):
@@ -39,10 +39,10 @@ def entries(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def image_tree(folder: Path) -> list[Path]:
-    """Image files in ``folder`` and in all folders below it, linked ones too, sorted by folder.
+    """List image files in ``folder`` and in all folders below it, following links, sorted by folder.
 
     Raises:
-        CuhsError: a link leads back to a folder that holds it.
+        CuhsError: a link leads to a folder that contains it.
     """
     return _image_tree(folder, frozenset())
 
@@ -56,7 +56,7 @@ def _image_tree(folder: Path, above: frozenset[Path]) -> list[Path]:
 
 
 def named_images(root: Path, folder: Path, name: re.Pattern[str]) -> list[tuple[str, re.Match[str]]]:
-    """Images of ``folder`` whose stem is ``name``: their paths relative to ``root``, and the matches."""
+    """Find the images of ``folder`` whose stem matches ``name``: paths relative to ``root``, and the matches."""
     found = []
     for path in entries(folder)[1]:
         match = name.fullmatch(path.stem)
@@ -66,10 +66,10 @@ def named_images(root: Path, folder: Path, name: re.Pattern[str]) -> list[tuple[
 
 
 def require_folders(root: Path, layout: str, folders: tuple[str, ...]) -> None:
-    """Check that the folders of a layout are there.
+    """Check that the folders of a layout exist.
 
     Raises:
-        CuhsError: ``root`` or one of ``folders`` is missing; names the layout that ``root`` looks like.
+        CuhsError: ``root`` or one of ``folders`` is missing; the message names the layout that ``root`` looks like.
     """
     require_root(root, f"the {layout} layout expects {_listed(folders)} in it")
     missing = [folder for folder in folders if not (root / folder).is_dir()]
@@ -80,17 +80,17 @@ def require_folders(root: Path, layout: str, folders: tuple[str, ...]) -> None:
 
 
 def require_root(root: Path, expected: str) -> None:
-    """Check that a source's folder is there.
+    """Check that a source's folder exists.
 
     Raises:
-        CuhsError: it is missing or no folder; says what is ``expected``.
+        CuhsError: it is missing or is not a folder; the message ends with ``expected``.
     """
     if not root.is_dir():
         raise CuhsError(f"{root}: {'not a' if root.exists() else 'no such'} folder; {expected}")
 
 
 def nothing_found(root: Path, layout: str, folders: tuple[str, ...], example: str) -> CuhsError:
-    """The error for folders that hold no image named as the layout has it."""
+    """Return the error for folders without an image named as in the layout."""
     return CuhsError(
         f"{root}: no image in {_listed(folders)} is named as in the {layout} layout, such as {example}"
         f"{hint(root, layout)}"
@@ -98,7 +98,7 @@ def nothing_found(root: Path, layout: str, folders: tuple[str, ...], example: st
 
 
 def hint(root: Path, layout: str) -> str:
-    """The end of an error about ``root``: the layout that it looks like, or what it holds."""
+    """Return the end of an error about ``root``: the layout that it looks like, or what it holds."""
     guess = looks_like(root)
     if guess in (None, layout):
         return f"; it holds {_first_entries(root)}"
@@ -106,7 +106,7 @@ def hint(root: Path, layout: str) -> str:
 
 
 def looks_like(root: Path) -> str | None:
-    """The layout whose typical file or folder is in ``root``, or None."""
+    """Return the layout whose typical file or folder is in ``root``, or None."""
     for typical, layout in _TYPICAL:
         if next(root.glob(typical), None):
             return layout

@@ -1,4 +1,4 @@
-"""Market-1501 (Zheng et al., ICCV 2015) and the datasets released under its names."""
+"""Market-1501 (Zheng et al., ICCV 2015), and datasets released with the same names."""
 
 import re
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 from cuhs.raw.layouts.market_form import read_folders
 from cuhs.raw.records import RawImage
 
-# Identity, camera and sequence, frame, box; some copies carry the extension twice.
+# Identity, camera and sequence, frame, box; some copies have the extension twice.
 NAME = re.compile(r"(-1|\d+)_c(\d+)s\d+_\d+_\d+(?:\.jpg)?")
 
 
 def read(root: Path) -> list[RawImage]:
-    """All images of the three folders with their published roles, sorted by path.
+    """List all images of the three folders with their published roles, sorted by path.
 
     ``bounding_box_test`` also holds distractors (pid 0) and junk (pid -1).
 

@@ -1,4 +1,4 @@
-"""The form that Market-1501 gave to datasets: a folder for each role, identity and camera in the file name."""
+"""The form of Market-1501 and its successors: a folder for each role; file names with identity and camera."""
 
 import re
 from pathlib import Path
@@ -10,13 +10,13 @@ FOLDERS: dict[str, Split] = {"bounding_box_train": "train", "bounding_box_test":
 
 
 def read_folders(root: Path, layout: str, name: re.Pattern[str], example: str) -> list[RawImage]:
-    """All images of the three folders with their published roles, sorted by path.
+    """List all images of the three folders with their published roles, sorted by path.
 
     Args:
-        root: the folder that holds the three.
-        layout: as errors name it.
-        name: matches an image's name without extension; the first group is the identity, the second the camera.
-        example: a file name of this layout, for errors.
+        root: folder with the three folders.
+        layout: name of the layout, for errors.
+        name: matches an image's name without extension; group 1 is the identity, group 2 the camera.
+        example: file name of this layout, for errors.
 
     Raises:
         CuhsError: ``root`` or one of the folders is missing, or no image has a name of this layout.

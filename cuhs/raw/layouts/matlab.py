@@ -1,4 +1,4 @@
-"""MATLAB files up to version 7, in which splits and labels are published."""
+"""MATLAB files up to version 7, a form in which splits and labels are published."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ from cuhs.errors import CuhsError
 
 
 def load(path: Path, kind: str) -> dict[str, Any]:
-    """The variables of a MATLAB file by name.
+    """Read the variables of a MATLAB file by name.
 
     Args:
         path: the file.
-        kind: what it is, for errors: "split file".
+        kind: what the file is, for errors, such as "split file".
 
     Raises:
         CuhsError: the file is missing or cannot be read.
@@ -22,6 +22,6 @@ def load(path: Path, kind: str) -> dict[str, Any]:
         raise CuhsError(f"{path}: no such {kind}")
     try:
         return scipy.io.loadmat(path, appendmat=False)
-    except Exception as error:  # scipy's readers raise whatever a broken file leads them to
+    except Exception as error:  # scipy's readers raise exceptions of any type on broken files
         reason = " ".join(str(error).split())
         raise CuhsError(f"{path}: not a readable MATLAB file ({reason}); copy it again") from error

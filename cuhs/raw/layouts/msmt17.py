@@ -7,7 +7,7 @@ from cuhs.errors import CuhsError
 from cuhs.raw.layouts.listing import hint, require_folders
 from cuhs.raw.records import RawImage, Split
 
-# The list files, which of the two folders their paths are relative to, and the role of what they list.
+# Each list file, the folder that its paths are relative to, and the role of its images.
 LISTS: tuple[tuple[str, str, Split], ...] = (
     ("list_train.txt", "train", "train"),
     ("list_val.txt", "train", "train"),
@@ -15,17 +15,17 @@ LISTS: tuple[tuple[str, str, Split], ...] = (
     ("list_gallery.txt", "test", "gallery"),
 )
 
-# The image's path and its label. The name has identity, running number, camera, date and time of day, frame, box.
+# Path of the image, and its label. The name has identity, running number, camera, date and time of day, frame, box.
 LINE = re.compile(r"(\d+/\d+_\d+_(\d+)_\S+\.jpe?g) (\d+)")
 EXAMPLE = "0000/0000_000_01_0303morning_0008_0.jpg 0"
 
 
 def read(root: Path) -> list[RawImage]:
-    """All images that the four lists name, sorted by path; whether they are there shows when they are read.
+    """List all images that the four lists name, sorted by path. Missing files are noticed when they are read.
 
-    Training and testing identities are numbered from 0 each. The pid says which of them is meant, as
-    ``train-0005`` and ``test-0005``, also in label files. ``list_val.txt``, other images of the training
-    identities, belongs to training: the 32,621 training images that are reported of the dataset include it.
+    Training and testing identities are both numbered from 0. The pid says which is meant, such as ``train-0005``
+    and ``test-0005``, also in label files. ``list_val.txt`` has other images of the training identities and belongs
+    to training; the 32,621 training images usually reported for the dataset include it.
 
     Args:
         root: ``MSMT17_V1``, with ``train`` and ``test`` in it, or ``MSMT17_V2``, with ``mask_train_v2`` and
@@ -46,7 +46,7 @@ def read(root: Path) -> list[RawImage]:
 
 
 def _lines(root: Path, name: str) -> list[tuple[str, str, str]]:
-    """Path, camera and label of each line."""
+    """Read path, camera and label from each line of a list."""
     try:
         text = (root / name).read_text(encoding="utf-8")
     except FileNotFoundError as error:

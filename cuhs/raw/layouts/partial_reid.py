@@ -7,7 +7,7 @@ from cuhs.raw.records import RawImage
 
 
 def read(root: Path) -> list[RawImage]:
-    """All images, such as ``partial_body_images/001_001.jpg``, sorted by path.
+    """List all images, such as ``partial_body_images/001_001.jpg``, sorted by path.
 
     Raises:
         CuhsError: a folder is missing, or no image has a name of this layout.

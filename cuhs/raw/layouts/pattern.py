@@ -1,4 +1,4 @@
-"""Anybody's own images: a regular expression says what their paths mean."""
+"""Your own images: a regular expression says what their paths mean."""
 
 import re
 from collections import defaultdict
@@ -15,24 +15,24 @@ ROLES: dict[str, Split] = {"train": "train", "query": "query", "gallery": "galle
 
 
 def read(root: Path, pattern: str) -> list[RawImage]:
-    r"""All images in ``root`` and below whose paths are as ``pattern`` has it, sorted by path.
+    r"""List all images in and below ``root`` whose paths match ``pattern``, sorted by path.
 
-    The whole path relative to ``root``, with forward slashes and without extension, has to match, such as
-    ``(?P<split>train|query|gallery)/(?P<pid>\d+)_c(?P<camid>\d+)_(?P<frame>\d+)``. Its named groups mean:
+    The whole path relative to ``root`` has to match, with forward slashes and without extension. An example is
+    ``(?P<split>train|query|gallery)/(?P<pid>\d+)_c(?P<camid>\d+)_(?P<frame>\d+)``. The named groups mean:
 
-    * ``pid``, required: the identity, a number or any text. It is read as text, so 0 is somebody, too; numbers
-      are the same with and without leading zeros.
-    * ``camid``: the camera, likewise. Without this group nothing is known of cameras, and every image counts as
-      seen by a camera of its own: all other images of a person match a query, near-duplicates among them, as
+    * ``pid``, required: the identity, a number or any text. It is read as text, so 0 is a person like any other.
+      Numbers are the same with and without leading zeros.
+    * ``camid``: the camera, a number or any text. Without this group cameras are unknown, and every image counts as
+      seen by a camera of its own. All other images of a person then match a query, including near-duplicates, as
       in the datasets without camera labels (:mod:`cuhs.raw.layouts.bodies`).
-    * ``split``: ``train``, ``query`` or ``gallery``, or Market-1501's names of folders. Without this group
+    * ``split``: ``train``, ``query`` or ``gallery``, or one of Market-1501's folder names. Without this group,
       identities are drawn for training and testing.
-    * ``frame``: nothing is made of it.
+    * ``frame``: ignored.
 
     Raises:
         CuhsError: ``root`` is missing or holds no image; the pattern is no regular expression, lacks ``pid``,
-            names another group, or matches no path; a group stays empty in some paths, which leaves open what
-            they mean; a split has another name; or no query could have a match in another camera.
+            names another group, or matches no path; a group is empty in some paths, so their meaning is open; a
+            split has another name; or no query could have a match in another camera.
     """
     require_root(root, "the pattern layout takes the images in it and below")
     paths = [path.relative_to(root) for path in image_tree(root)]
@@ -60,7 +60,7 @@ def read(root: Path, pattern: str) -> list[RawImage]:
     for group in groups:
         empty = [path for path, meant in found if not meant[group]]
         if empty:
-            raise wrong(f"leaves {group} open in {len(empty)} of {len(found)} paths, such as {empty[0]!r}")
+            raise wrong(f"leaves {group} empty in {len(empty)} of {len(found)} paths, such as {empty[0]!r}")
     if "split" in groups:
         other = [(path, meant["split"]) for path, meant in found if meant["split"] not in ROLES]
         if other:
@@ -86,7 +86,7 @@ def _image(path: str, meant: dict[str, str]) -> RawImage:
 
 
 def _can_match(images: list[RawImage]) -> bool:
-    """Whether nobody is to be found, or at least one query has an image in another camera."""
+    """Return whether there is no query, or at least one query has an image in another camera."""
     cameras: dict[int | str, set[int | str]] = defaultdict(set)
     for image in images:
         if image.split in (None, "gallery"):

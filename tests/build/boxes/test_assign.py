@@ -176,6 +176,6 @@ def test_weights_that_are_not_there_stop_the_build_before_any_image_is_opened(
             {"m": market(tmp_path / "raw").model_copy(update={"detector": str(tmp_path / "w.pth")})},
             progress=lambda step, done, total: steps.append(step),
         )
-    assert str(caught.value).startswith(f"data.sources.m.detector: {tmp_path / 'w.pth'}: no such file of weights")
+    assert str(caught.value).startswith(f"data.sources.m.detector: {tmp_path / 'w.pth'}: no such weights file")
     assert "\n" not in str(caught.value) and "fixed_box: true" in str(caught.value)
     assert steps == [] and not (tmp_path / "out.unfinished").exists()

@@ -98,8 +98,8 @@ def test_weights_that_cannot_be_had_are_said_in_one_line(tmp_path: Path, monkeyp
     with pytest.raises(CuhsError, match=r"w\.pth: not weights of Keypoint R-CNN") as caught:
         keypoint_rcnn(str(tmp_path / "w.pth"))
     assert "\n" not in str(caught.value)
-    with pytest.raises(CuhsError, match=r"gone\.pth: no such file of weights.*fixed_box: true"):
+    with pytest.raises(CuhsError, match=r"gone\.pth: no such weights file.*fixed_box: true"):
         keypoint_rcnn(str(tmp_path / "gone.pth"))
     monkeypatch.setattr(keypoint_detector, "keypointrcnn_resnet50_fpn", offline)
-    with pytest.raises(CuhsError, match=r"cannot be downloaded \(.*no route.*\); name a file of them"):
+    with pytest.raises(CuhsError, match=r"cannot be downloaded \(.*no route.*\); name a weights file"):
         keypoint_rcnn("coco")

@@ -65,7 +65,7 @@ def test_the_page_shows_people_with_boxes_in_every_group_and_two_histograms(
     assert shown[:4] == [f"m/query/000{pid}_c1s1_000001_00.jpg" for pid in (3, 4, 3, 4)]
     assert shown[4:6] == [f"m/bounding_box_train/000{pid}_c1s1_000001_01.jpg" for pid in (1, 2)]
     assert len(page.named("svg")) == 2
-    assert "To know before training" in page.text and "absent.jpg" in page.text
+    assert "Check before you train" in page.text and "absent.jpg" in page.text
 
 
 def test_the_table_has_a_line_for_each_group_and_source(tmp_path: Path, market: Market, built: Built) -> None:
