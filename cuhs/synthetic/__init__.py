@@ -1,1 +1,1 @@
-"""FG-Synth: procedural people in the raw layouts of the real datasets."""
+"""FG-Synth: procedurally drawn people, in the raw layouts of the real datasets."""

@@ -1,4 +1,4 @@
-"""The body: a pose, and limbs, clothes and bags drawn for it."""
+"""Drawing of the body: the pose, limbs, clothes and bags."""
 
 from dataclasses import dataclass
 
@@ -11,18 +11,18 @@ from cuhs.synthetic.solids import ARM, BODY, CARRIED, CLOTH, Array, Canvas, Pain
 
 @dataclass(frozen=True)
 class Pose:
-    """Joint angles in radians; a walking person's limbs follow from the stride and its phase."""
+    """A pose as joint angles in radians; stride and phase determine the limbs of a walking person."""
 
     phase: float
-    stride: float  # the thigh's largest swing; near 0 stands
-    arms: float  # how far the arms swing
+    stride: float  # largest swing of the thigh; a standing person has almost 0
+    arms: float  # largest swing of the arms
     elbow: float
-    spread: float  # how far the arms hang from the body
-    look: tuple[float, float, float]  # the head's yaw, pitch and roll against the body
+    spread: float  # how far the arms are held away from the body
+    look: tuple[float, float, float]  # yaw, pitch and roll of the head relative to the body
 
 
 def sample_pose(rng: np.random.Generator) -> Pose:
-    """A random standing or walking pose."""
+    """Sample a standing or walking pose."""
     walking = rng.random() < 0.8
     return Pose(
         phase=float(rng.uniform(0, 2 * np.pi)),
@@ -35,7 +35,7 @@ def sample_pose(rng: np.random.Generator) -> Pose:
 
 
 def draw_body(canvas: Canvas, identity: Identity, pose: Pose) -> None:
-    """Draw the whole person onto the canvas."""
+    """Draw the whole person on the canvas."""
     lean = identity.stoop * 0.6 + 0.03 * pose.stride
     hips = np.array([0.0, 0.50, 0.0])
     chest = np.array([0.0, 0.80, lean])
@@ -47,7 +47,7 @@ def draw_body(canvas: Canvas, identity: Identity, pose: Pose) -> None:
 
 
 def _limb(canvas: Canvas, start: Array, end: Array, radii: tuple[float, ...], paint: Paint, part: int) -> None:
-    """A limb; its lower end is round, its upper end joins what is above."""
+    """Draw a limb with a rounded lower end; its upper end joins the part above."""
     knots = np.linspace(0, 1, len(radii))
     canvas.loft(start, end, [(t, r, r) for t, r in zip(knots, radii, strict=True)], paint, part)
     canvas.ellipsoid(end, (radii[-1], radii[-1], radii[-1]), paint, part)
@@ -60,13 +60,13 @@ def _legs(canvas: Canvas, identity: Identity, pose: Pose, hips: Array) -> None:
     stride = pose.stride * (0.6 if identity.legs == "skirt" else 1.0)
     for side, phase in ((-1, pose.phase), (1, pose.phase + np.pi)):
         swing = stride * np.sin(phase)
-        # The knee bends while the leg swings forward and a little when it bears weight.
+        # The knee bends while the leg swings forward, and slightly while it carries weight.
         bend = 0.08 + stride * 1.5 * max(np.cos(phase), 0.0) ** 2
         hip = _by(hips, side * 0.042, -0.015, 0.0)
         knee = hip + 0.235 * np.array([side * 0.03, -np.cos(swing), np.sin(swing)])
         ankle = knee + 0.225 * np.array([0, -np.cos(swing - bend), np.sin(swing - bend)])
         ankles.append((side, hip, knee, ankle, swing - bend))
-    # The lower foot stands on the ground: rather than moving the body, stretch the feet towards it.
+    # Put the lower foot on the ground. This stretches the legs instead of moving the body.
     drop = min(ankle[1] for _, _, _, ankle, _ in ankles) - 0.035
     for side, hip, knee, ankle, tilt in ankles:
         knee, ankle = _by(knee, 0, -0.5 * drop, 0), _by(ankle, 0, -drop, 0)

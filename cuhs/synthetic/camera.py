@@ -1,4 +1,4 @@
-"""Cameras: where one stands, how it sees colour, and how it turns a person into an image with a box."""
+"""Cameras: their view, their colours, and how they turn a person into an image with a box."""
 
 import io
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from cuhs.synthetic.render import Sprite, draw_person
 from cuhs.synthetic.scene import HEIGHT, PLACES, WIDTH, background, obstacle
 from cuhs.synthetic.solids import Array
 
-# Which way people face a camera: towards it, away, sideways, and between.
+# Directions in which people face a camera: towards it, away, sideways, and in between.
 FACINGS = (0.25, np.pi - 0.3, np.pi / 2, -0.7, np.pi + 0.75, -np.pi / 2)
-VISIBLE = 0.5  # least share of the head-shoulder part that must show for its box to be written
+VISIBLE = 0.5  # least visible share of the head-shoulder part for which a box is written
 
 Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One image with what is known about it.
+    """One image with its annotations.
 
     Attributes:
         image: RGB.
-        box: head-shoulder x1 y1 x2 y2 in whole pixels; ``None`` where most of it is not seen.
-        covered: x1 y1 x2 y2 of what stands before the person; ``None`` where nothing does.
+        box: head-shoulder x1 y1 x2 y2 in whole pixels; ``None`` if most of it is hidden.
+        covered: x1 y1 x2 y2 of an obstacle in front of the person; ``None`` if there is none.
     """
 
     image: Image.Image
@@ -38,14 +38,14 @@ class Photo:
 
 @dataclass(frozen=True)
 class Framing:
-    """How the person sits in the image: a fixed size (a detector's box) or cut out by hand.
+    """How the image frames the person: with a fixed size (a detector's box) or as cut out by hand.
 
     Attributes:
-        size: width and height in pixels; ``None`` cuts tightly round the person.
+        size: width and height in pixels; ``None`` cuts tightly around the person.
         heights: range of heights in pixels of hand-cut images.
         widths: range of widths in pixels of hand-cut images.
-        miss: how badly the detector missed, 0 to 1.
-        blocked: chance that something stands before the person; ``None`` is the camera's own.
+        miss: how far the detector missed the person, 0 to 1.
+        blocked: probability of an obstacle in front of the person; ``None`` uses the camera's own.
     """
 
     size: tuple[int, int] | None = None
@@ -57,14 +57,14 @@ class Framing:
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera; everything random about it follows from its name."""
+    """One camera; its name determines everything random about it."""
 
     name: tuple[object, ...]
     index: int
 
     @cached_property
     def traits(self) -> dict[str, float]:
-        """What is sampled once for the camera."""
+        """Properties that are sampled once for the camera."""
         rng = generator(*self.name, "camera")
         return {
             "pitch": rng.uniform(0.04, 0.45),
@@ -89,13 +89,13 @@ class Camera:
 
     @cached_property
     def background(self) -> Image.Image:
-        """The place it looks at."""
+        """The place in the camera's view."""
         place = tuple(PLACES)[self.index % len(PLACES)]
         return background(generator(*self.name, "place"), place, 0.72 - 0.6 * self.traits["pitch"])
 
     @cached_property
     def passers_by(self) -> list[Sprite]:
-        """People who belong to no identity, 160 px tall."""
+        """People without an identity, 160 px tall."""
         sprites = []
         for i in range(4):
             rng = generator(*self.name, "passer-by", i)
@@ -104,7 +104,7 @@ class Camera:
         return sprites
 
     def photograph(self, person: Identity | None, rng: np.random.Generator, framing: Framing) -> Photo:
-        """Take an image of a person, or of the empty place."""
+        """Take an image of a person, or of the place without a person."""
         height = framing.size[1] if framing.size else int(rng.integers(framing.heights[0], framing.heights[1] + 1))
         sprite = None
         if person is not None:
@@ -141,7 +141,7 @@ class Camera:
 
     def _draw(self, rng: np.random.Generator, person: Identity, height: float) -> Sprite:
         facing = FACINGS[self.index % len(FACINGS)] + rng.normal(0, 0.4)
-        if rng.random() < 0.25:  # some people walk the other way
+        if rng.random() < 0.25:  # some people walk in the opposite direction
             facing += np.pi
         pitch = self.traits["pitch"] + rng.normal(0, 0.03)
         return draw_person(person, sample_pose(rng), rng, height, facing, pitch, self.light)
@@ -155,7 +155,7 @@ class Camera:
         return np.asarray(piece, np.float32) / 255
 
     def _add_passer_by(self, frame: Array, rng: np.random.Generator, behind: bool) -> Array:
-        """Put a passer-by at the edge of the frame, smaller behind or larger before; returns their cover."""
+        """Add a passer-by at the frame's edge, smaller behind or larger in front; return the mask that it covers."""
         sprite = self.passers_by[int(rng.integers(len(self.passers_by)))]
         height, width = frame.shape[:2]
         factor = height / 160 * (rng.uniform(0.65, 0.85) if behind else rng.uniform(1.0, 1.15))
@@ -179,7 +179,7 @@ class Camera:
         return thing[..., 3]
 
     def _develop(self, frame: Array, rng: np.random.Generator) -> Image.Image:
-        """Colour cast, exposure, contrast, blur, noise and compression, a little different in every image."""
+        """Apply colour cast, exposure, contrast, blur, noise and compression, slightly different in every image."""
         traits = self.traits
         warmth, tint = traits["warmth"] + rng.normal(0, 0.02), traits["tint"]
         gains = np.array([1 + warmth, 1 - tint, 1 - warmth]) * traits["exposure"] * np.exp(rng.normal(0, 0.07))
@@ -205,7 +205,7 @@ def _position(sprite: Sprite, rng: np.random.Generator, width: int, height: int,
 
 
 def _paste(frame: Array, colour: Array, alpha: Array, x: int, y: int) -> None:
-    """Blend a premultiplied picture into the frame at column x and row y; what lies outside is cut off."""
+    """Blend a premultiplied picture into the frame at column x and row y; parts outside are cut off."""
     top, left = max(y, 0), max(x, 0)
     bottom, right = min(y + alpha.shape[0], frame.shape[0]), min(x + alpha.shape[1], frame.shape[1])
     if top >= bottom or left >= right:

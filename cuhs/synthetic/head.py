@@ -1,7 +1,7 @@
-"""The head: face, hair, hat, glasses and beard, drawn onto a canvas.
+"""Drawing of the head: face, hair, hat, glasses and beard.
 
-Everything is painted or cut in the head's own coordinates, where the skull is the unit sphere
-(x to the viewer's right when the head faces the viewer, y up, z out of the face).
+Everything is painted or cut in the head's own coordinates, in which the skull is the unit sphere: x points to the
+viewer's right when the head faces the viewer, y up, and z out of the face.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from cuhs.synthetic.person import Colour, Identity
 from cuhs.synthetic.solids import HEAD, Array, Canvas, Keep, Paint, plain
 
-# Hairline: (z, y) pairs from the nape over the ears to the forehead.
+# Hairlines as z and y coordinates, from the nape over the ears to the forehead.
 HAIRLINES = {
     "buzz": ((-1, -0.2, 0.15, 0.4, 1), (-0.55, -0.5, 0.0, 0.5, 0.62)),
     "short": ((-1, -0.2, 0.2, 0.45, 1), (-0.75, -0.6, -0.1, 0.42, 0.55)),
@@ -30,7 +30,7 @@ WRAPPING = frozenset({"hood", "scarf"})
 
 
 class Head:
-    """Draws one identity's head at a place and in a direction."""
+    """Draws the head of one identity at a given place and in a given direction."""
 
     def __init__(self, canvas: Canvas, identity: Identity, centre: Array, axes: Array) -> None:
         self.canvas, self.identity, self.centre, self.axes = canvas, identity, centre, axes
@@ -89,7 +89,7 @@ class Head:
             colour[eyes & (np.abs(np.abs(x) - 0.4) < 0.10)] = (0.08, 0.06, 0.05)
             colour[front & (np.abs(y - 0.25) < 0.06) & (np.abs(np.abs(x) - 0.4) < 0.24)] = hair * 0.6 + skin * 0.2
             if identity.hair in {"bald", "buzz", "receding"} and not any(offset):
-                # Shaven hair still darkens the scalp round the back.
+                # Shaved hair still darkens the scalp at the back.
                 shaven = (y > np.interp(z, *HAIRLINES["short"])) & (y < 0.55 - 0.4 * z)
                 colour[shaven] = 0.7 * colour[shaven] + 0.3 * hair
             return colour
@@ -145,7 +145,7 @@ class Head:
             self._curls()
 
     def _curls(self) -> None:
-        # Golden-angle points on the sphere, kept above the hairline, make an even, lumpy outline.
+        # Golden-angle points on the sphere above the hairline give an even, lumpy outline.
         covered = self.identity.hat in COVERING
         zs, ys = HAIRLINES["curly"]
         for i in range(46):
@@ -217,11 +217,11 @@ class Head:
 
 
 def _open_face(width: float, height: float) -> Keep:
-    """Keeps a wrapping everywhere but in an oval before the face."""
+    """Keep a wrapping everywhere except in an oval in front of the face."""
     return lambda local: (local[2] < 0.1) | (np.hypot(local[0] / width, (local[1] + 0.08) / height) > 1)
 
 
 def scaled(colour: Colour, factor: float) -> Colour:
-    """A lighter or darker shade."""
+    """Return a lighter or darker shade."""
     red, green, blue = (min(channel * factor, 1.0) for channel in colour)
     return red, green, blue

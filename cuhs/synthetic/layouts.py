@@ -1,4 +1,4 @@
-"""Write FG-Synth in the raw layouts of Market-1501, CUHK03, Occluded-REID and Partial-REID."""
+"""Writing of FG-Synth in the raw layouts of Market-1501, CUHK03, Occluded-REID and Partial-REID."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ Watch = Callable[[Sequence[Order]], Iterable[Order]]
 
 @dataclass(frozen=True)
 class Studio:
-    """Everybody and every camera of one seed."""
+    """All people and cameras of one seed."""
 
     seed: int
     people: dict[tuple[str, int], Identity]
@@ -39,7 +39,7 @@ class Studio:
         return _cut_out(photo) if order.partial else (photo.image, photo.box)
 
     def _stranger(self, rng: np.random.Generator) -> Identity | None:
-        """Somebody of no identity, or nobody: a detector's false alarm."""
+        """Return a person without an identity, or None for a detector's false alarm."""
         if rng.random() < 0.3:
             return None
         return sample_identity(rng, GROUPS[int(rng.integers(len(GROUPS)))])
@@ -49,21 +49,21 @@ def synthesize(folder: Path, seed: int, identities: int, images: int, watch: Wat
     """Write the dataset; the same arguments give the same bytes.
 
     Args:
-        folder: is made, or replaced where it holds an earlier FG-Synth.
-        seed: decides everything.
-        identities: over all four sources.
-        images: over all four sources, met to within a few.
-        watch: wraps the orders as they are worked off, for a progress bar.
+        folder: folder to create; an earlier FG-Synth there is replaced.
+        seed: determines all random choices.
+        identities: number of identities in all four sources together.
+        images: approximate number of images in all four sources together.
+        watch: wraps the orders while they are processed, for a progress bar.
 
     Returns:
-        What was written.
+        The orders of all written images.
 
     Raises:
         CuhsError: too few images for the identities; the folder cannot be written or holds something else.
     """
     orders = plan(seed, identities, images)
     folder = folder.resolve()
-    # Everything goes into a sibling folder first: an interrupted run leaves no half a dataset behind.
+    # Write to a sibling folder first, so that an interrupted run leaves no partial dataset.
     unfinished = folder.with_name(folder.name + ".unfinished")
     try:
         _check_replaceable(folder)
@@ -79,14 +79,14 @@ def synthesize(folder: Path, seed: int, identities: int, images: int, watch: Wat
     except OSError as error:
         reason = error.strerror or str(error)
         raise CuhsError(
-            f"{folder}: FG-Synth cannot be written there ({reason}); make it a folder you can write"
+            f"{folder}: FG-Synth cannot be written there ({reason}); choose a folder that you can write to"
         ) from error
     return orders
 
 
 def _check_replaceable(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
-        raise CuhsError(f"{folder}: a file, where FG-Synth's folder shall lie; move it elsewhere")
+        raise CuhsError(f"{folder}: is a file, but FG-Synth needs a folder there; move the file elsewhere")
     strangers = sorted({path.name for path in folder.glob("*")} - CONTENT)
     if strangers:
         raise CuhsError(f"{folder}: holds files that are not FG-Synth's ({strangers[0]}); move them elsewhere")
@@ -109,7 +109,7 @@ def _write(folder: Path, seed: int, orders: Orders, watch: Watch) -> None:
         image, box = studio.photograph(order)
         path = image_path(folder, order)
         path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path, quality=95)  # JPEG's; PNG and TIFF keep every pixel
+        image.save(path, quality=95)  # applies to JPEG; PNG and TIFF keep every pixel
         if box is not None:
             boxes[order.source].append((order.path, box))
     (folder / "annotations").mkdir()
@@ -126,7 +126,7 @@ def _write(folder: Path, seed: int, orders: Orders, watch: Watch) -> None:
 
 
 def image_path(folder: Path, order: Order) -> Path:
-    """Where an order's image lies under the dataset's folder."""
+    """Return the path of an order's image in the dataset's folder."""
     source = folder / order.source
     return (source / "images_labeled" if order.source == "cuhk03" else source) / order.path
 
@@ -139,7 +139,7 @@ def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[object,
 
 
 def _write_cuhk03_split(path: Path, orders: Orders) -> None:
-    """The split in the form of the published CUHK03-NP file: 1-based indices into its list of files."""
+    """Write the split in the form of the published CUHK03-NP file: 1-based indices into its list of files."""
     images = [order for order in orders.images if order.source == "cuhk03"]
     train, query, gallery = [], [], []
     asked = set()
@@ -165,12 +165,12 @@ def _write_cuhk03_split(path: Path, orders: Orders) -> None:
     }
     buffer = io.BytesIO()
     savemat(buffer, content)
-    # The format begins with 116 bytes of free text, where the time of writing would stand.
+    # Replace the 116 bytes of free text at the start, which would contain the time of writing.
     path.write_bytes(b"MATLAB 5.0 MAT-file, FG-Synth".ljust(116) + buffer.getvalue()[116:])
 
 
 def _cut_out(photo: Photo) -> tuple[Image.Image, Box | None]:
-    """The largest piece of an image beside, above or below what covers the person."""
+    """Cut out the largest part of an image beside, above or below the obstacle."""
     width, height = photo.image.size
     x1, y1, x2, y2 = photo.covered or (0, round(0.55 * height), width, height)
     strips = ((0, 0, width, y1), (0, y2, width, height), (0, 0, x1, height), (x2, 0, width, height))

@@ -1,4 +1,4 @@
-"""Which images FG-Synth consists of: identities and images shared out over the four raw layouts."""
+"""Plan of FG-Synth: the identities and images of each of the four raw layouts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ from cuhs.synthetic.camera import Framing
 from cuhs.synthetic.person import generator
 
 GROUPS = ("black", "white", "other")
-# Forty, thirty and thirty per cent; every prefix is about as mixed.
+# Forty, thirty and thirty per cent; every prefix has about the same mixture.
 GROUP_CYCLE = ("black", "white", "other", "black", "other", "white", "black", "white", "other", "black")
 CAMERAS = {"market1501": 6, "cuhk03": 2, "occluded_reid": 4, "partial_reid": 4}
 MARKET = Framing(size=(64, 128))
 MISSED = Framing(size=(64, 128), miss=1.0)
 CUHK = Framing()
-MIN_IMAGES = 4  # of an identity, on average
+MIN_IMAGES = 4  # of each identity, on average
 
 
 @dataclass(frozen=True)
 class Order:
-    """One image to be made.
+    """One image to make.
 
     Attributes:
-        source: the dataset.
-        path: the file, relative to the folder that the source's annotations name files in.
+        source: name of the dataset.
+        path: path of the file, relative to the folder that the source's annotations refer to.
         pid: identity within the source; ``None`` for people without identity.
-        camera: which of the source's cameras, from 0.
-        key: seeds the image; two orders with one key show the same scene.
-        framing: how the person sits in the image.
-        partial: keep only the part of the image that is not covered.
+        camera: index of the camera within the source, from 0.
+        key: seed of the image; two orders with the same key show the same scene.
+        framing: how the image frames the person.
+        partial: whether to keep only the part of the image that is not covered.
     """
 
     source: str
@@ -44,12 +44,12 @@ class Order:
 
 @dataclass(frozen=True)
 class Orders:
-    """The whole dataset: its images, and what is known about its identities.
+    """The whole dataset: its images and identities.
 
     Attributes:
         images: sorted by source and path.
-        colours: source -> pid -> clothing group.
-        train: source -> pids for training; the others are for testing.
+        colours: source → pid → clothing group.
+        train: source → pids for training; all other pids are for testing.
     """
 
     images: tuple[Order, ...]
@@ -58,17 +58,17 @@ class Orders:
 
 
 def plan(seed: int, identities: int, images: int) -> Orders:
-    """Share identities and images out: about half of the images to Market-1501, most others to CUHK03.
+    """Distribute identities and images: about half of the images to Market-1501, most others to CUHK03.
 
     Raises:
-        CuhsError: fewer images than four for each identity.
+        CuhsError: there are fewer than four images for each identity.
     """
     if images < MIN_IMAGES * identities:
         raise CuhsError(
             f"synthesize.images: {images} is too few for {identities} identities; "
             f"set it to {MIN_IMAGES * identities} or more, or lower synthesize.identities"
         )
-    each = min(5, images // identities // 2)  # of a view, or of a folder
+    each = min(5, images // identities // 2)  # images of an identity in each view or folder
     few = max(1, round(0.055 * identities))
     cuhk = max(2, round((0.5 * images - 5 * few * each) / (2 * each)))
     cuhk = min(cuhk, identities // 2)
@@ -106,7 +106,7 @@ def _market1501(seed: int, pids: range, train: frozenset[int], images: int) -> I
     for n, pid in enumerate(pids):
         rng = generator(seed, source, pid, "walk")
         total = shots + (n < more)
-        # Two images at least in each camera, so that a query leaves one for the gallery.
+        # At least two images in each camera, so that the gallery has one besides the query.
         count = min(int(rng.integers(2, 5)), total // 2)
         cameras = sorted(rng.permutation(CAMERAS[source])[:count].tolist())
         for place, camera in enumerate(cameras):
@@ -121,7 +121,7 @@ def _market1501(seed: int, pids: range, train: frozenset[int], images: int) -> I
         for i in range(count):
             camera = i % CAMERAS[source]
             name = f"{prefix}_c{camera + 1}s1_{25 * i:06d}_{2 + i % 7:02d}.jpg"
-            # Junk is a bad cut of somebody known; a distractor is a stranger or no person at all.
+            # Junk is a badly cut image of a known person; a distractor is a stranger, or shows nobody.
             pid_or_none = pids[i % len(pids)] if prefix == "-1" else None
             key = (source, prefix, camera, i)
             yield Order(source, f"bounding_box_test/{name}", pid_or_none, camera, key, MISSED)
@@ -154,7 +154,7 @@ def _partial_reid(seed: int, pids: range, each: int) -> Iterator[Order]:
         framing = Framing(heights=(124, 195), widths=(44, 79), blocked=0.0 if whole else 1.0)
         for pid in pids:
             for i in range(1, each + 1):
-                # A partial image is cut out of the occluded image of the same number.
+                # A partial image is cut out of the occluded image with the same number.
                 key = (source, "whole" if whole else "occluded", pid, i)
                 path = f"{folder}/{pid:03d}_{i:03d}.jpg"
                 camera = _any_camera(seed, *key)

@@ -1,7 +1,7 @@
-"""Who a synthetic person is: traits sampled once for an identity and kept in every image of it.
+"""Synthetic people: traits are sampled once for an identity and are the same in all its images.
 
-Identity lives in head and shoulders. Clothing is a uniform: its colour group is shared by many identities,
-and trousers come from a small common palette.
+Head and shoulders identify a person. Clothing does not: many identities share a colour group, and trousers come from
+a small common palette.
 """
 
 import hashlib
@@ -63,34 +63,34 @@ LONG_HAIR = frozenset({"bob", "long", "ponytail", "bun"})
 
 
 def generator(*names: object) -> np.random.Generator:
-    """A generator seeded by a stable hash of the names, so that no image depends on the order of drawing."""
+    """Return a generator seeded by a stable hash of the names, so that images do not depend on their order."""
     digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
 @dataclass(frozen=True)
 class Identity:
-    """One person; lengths are shares of the body height, colours are RGB in [0, 1]."""
+    """One person; lengths are shares of the body height, and colours are RGB in [0, 1]."""
 
-    group: str  # black, white or other: the upper body's colour
+    group: str  # colour of the upper body: black, white or other
     top: Colour
     sleeves: str  # long or short
     trousers: Colour
     legs: str  # long, shorts or skirt
     shoes: Colour
-    height: float  # relative to the mean person
+    height: float  # relative to the average person
     build: float  # 1 is average, more is heavier
     shoulder: float  # half the distance between the shoulder joints
-    slope: float  # how far the shoulders fall from the neck
+    slope: float  # drop of the shoulders from the neck
     neck: float  # radius
     neck_length: float
-    face: float  # half the head's width
-    head: float  # half the head's height
-    jaw: float  # chin's width relative to the face's
+    face: float  # half the width of the head
+    head: float  # half the height of the head
+    jaw: float  # width of the chin relative to the face
     skin: Colour
     hair: str
     hair_colour: Colour
-    parting: int  # side the hair is combed to: -1, 0 or 1
+    parting: int  # side to which the hair is combed: -1, 0 or 1
     hat: str
     hat_colour: Colour
     glasses: str
@@ -99,11 +99,11 @@ class Identity:
     collar_colour: Colour
     bag: str
     bag_colour: Colour
-    stoop: float  # how far the head is carried forward
+    stoop: float  # how far the head is held forward
 
 
 def sample_identity(rng: np.random.Generator, group: str) -> Identity:
-    """A random person wearing a top of the colour group ``black``, ``white`` or ``other``."""
+    """Sample a person with a top of the colour group ``black``, ``white`` or ``other``."""
 
     def choose(options: str | tuple[Colour, ...], shares: tuple[float, ...] | None = None) -> object:
         values = options.split() if isinstance(options, str) else options

@@ -1,4 +1,4 @@
-"""Draw one person as a cut-out, lit, with the exact head-shoulder box."""
+"""Drawing of one lit person as a cut-out, with the exact head-shoulder box."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -11,17 +11,17 @@ from cuhs.synthetic.person import Identity
 from cuhs.synthetic.solids import BODY, CLOTH, Array, Canvas, View
 
 SUPERSAMPLING = 2
-ARMPIT = 0.735  # height of the line that ends head and shoulders
+ARMPIT = 0.735  # height of the lower end of head and shoulders
 
 
 @dataclass(frozen=True)
 class Sprite:
-    """A drawn person, cut out tightly.
+    """A drawn person, cropped tightly.
 
     Attributes:
         colour: ``(H, W, 3)`` float32 RGB in [0, 1], multiplied by ``alpha``.
         alpha: ``(H, W)`` float32 in [0, 1].
-        head_shoulders: ``(H, W)`` float32 in [0, 1], the cover of the head-shoulder part.
+        head_shoulders: ``(H, W)`` float32 in [0, 1], coverage by the head-shoulder part.
         box: head-shoulder x1 y1 x2 y2 in pixels of the sprite.
     """
 
@@ -40,15 +40,15 @@ def draw_person(
     pitch: float,
     light: Array,
 ) -> Sprite:
-    """Draw a person on a transparent ground.
+    """Draw a person on a transparent background.
 
     Args:
-        identity: who.
-        pose: how they stand.
-        rng: for the folds of the cloth.
-        height: pixels of a person of mean height.
-        yaw: 0 faces the camera, π turns the back.
-        pitch: the camera's elevation.
+        identity: the person.
+        pose: the person's pose.
+        rng: generator for the folds of the cloth.
+        height: height in pixels of an average person.
+        yaw: 0 faces the camera, π shows the back.
+        pitch: elevation of the camera.
         light: ``(3,)`` unit vector towards the light: right, up, towards the camera.
     """
     rows, columns = int(height * 1.25) * SUPERSAMPLING, int(height * 0.8) * SUPERSAMPLING
@@ -70,7 +70,7 @@ def draw_person(
 
 
 def _window(mask: Array) -> tuple[slice, slice]:
-    """The rows and columns where the mask is set, widened to whole final pixels."""
+    """Return the rows and columns of the mask, widened to whole output pixels."""
     spans = []
     for axis in (1, 0):
         hit = np.flatnonzero(mask.any(axis))
@@ -93,7 +93,7 @@ def _bounds(mask: Array) -> tuple[float, float, float, float]:
 
 @cache
 def _folds() -> Array:
-    """Slopes of a fixed field of smooth, mostly vertical waves: folds of cloth, ``(1024, 768, 2)``."""
+    """Return ``(1024, 768, 2)``, slopes of a fixed field of smooth, mostly vertical waves: folds of cloth."""
     rng = np.random.default_rng(7)
     field = np.zeros((1024, 768))
     for tall, wide in ((32, 16), (64, 64)):
@@ -102,11 +102,11 @@ def _folds() -> Array:
 
 
 def _shade(canvas: Canvas, light: Array, rng: np.random.Generator) -> Array:
-    """Light the canvas: half-Lambert, soft occlusion in creases, folds on cloth. ``(H, W, 3)`` in [0, 1]."""
+    """Light the canvas, ``(H, W, 3)`` in [0, 1]: half-Lambert, soft occlusion in creases, folds on cloth."""
     rows, columns = canvas.part.shape
     reach = max(int(0.03 * canvas.view.scale), 3)
     cloth = ((canvas.part == CLOTH) | (canvas.part == BODY)).astype(np.float32)
-    # Cloth spans the joints between shapes: round their normals off.
+    # Smooth the normals of cloth, because it spans the joints between shapes.
     rounded = uniform_filter(canvas.normal * cloth[..., None], (reach, reach, 0))
     normal = canvas.normal * (1 - 0.65 * cloth)[..., None] + rounded
     field = _folds()
@@ -117,13 +117,13 @@ def _shade(canvas: Canvas, light: Array, rng: np.random.Generator) -> Array:
     facing = np.clip(normal @ light.astype(np.float32), -1, 1)
     half = 0.5 + 0.5 * facing
     lit = 0.36 + 0.74 * half * np.sqrt(half)
-    # Where the neighbourhood lies nearer to the camera than the pixel, less light arrives.
+    # Darken pixels that are farther from the camera than their neighbourhood: they receive less light.
     cover = canvas.part > 0
     depth = np.where(cover, canvas.depth, canvas.depth[cover].min())
     weight = uniform_filter(cover.astype(np.float32), reach)
     around = uniform_filter(depth * cover, reach) / np.maximum(weight, 1e-3)
     crease = np.clip((around - depth) / (0.05 * canvas.view.scale), 0, 1)
     lit = lit * (1 - 0.45 * crease)
-    # Dark cloth is not black: a faint sheen keeps its form.
+    # Add a faint sheen, so that the shape of dark cloth stays visible.
     sheen = 0.05 * np.clip(facing, 0, 1) ** 3
     return np.clip(canvas.colour * lit[..., None] + sheen[..., None], 0, 1)

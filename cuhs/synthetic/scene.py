@@ -1,4 +1,4 @@
-"""Places: a wide background for each camera, of which images show pieces, and things in the way."""
+"""Places: a wide background for each camera, which images show parts of, and obstacles."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from cuhs.synthetic.solids import Array
 
-WIDTH, HEIGHT = 1200, 240  # of a background, pixels
+WIDTH, HEIGHT = 1200, 240  # size of a background in pixels
 RGB = tuple[int, int, int]
 BOXES = ((176, 136, 88), (150, 112, 70), (120, 128, 136), (70, 96, 130), (190, 190, 186))
 
@@ -16,15 +16,15 @@ def background(rng: np.random.Generator, place: str, floor: float) -> Image.Imag
     """Draw a place, RGB, :data:`WIDTH` × :data:`HEIGHT`.
 
     Args:
-        rng: decides colours and furniture.
+        rng: generator for colours and furniture.
         place: one of :data:`PLACES`.
-        floor: where wall and floor meet, as a share of the height; higher up for an elevated camera.
+        floor: height at which wall and floor meet, as a share of the image; higher up for an elevated camera.
     """
     image = Image.new("RGB", (WIDTH, HEIGHT))
     row = int(HEIGHT * floor)
     PLACES[place](ImageDraw.Draw(image), rng, row)
     image = image.filter(ImageFilter.GaussianBlur(0.8))
-    # Uneven light and grain, so that no surface is flat.
+    # Add uneven light and grain, so that no surface is uniform.
     blotches = rng.normal(0, 1, (6, 26)).astype(np.float32)
     light = np.asarray(Image.fromarray(blotches).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
     grain = rng.normal(0, 1, (HEIGHT, WIDTH, 1))
@@ -38,7 +38,7 @@ def _colour(rng: np.random.Generator, base: RGB, amount: float = 10) -> RGB:
 
 
 def _fill(draw: ImageDraw.ImageDraw, top: int, bottom: int, start: RGB, end: RGB) -> None:
-    """A vertical gradient."""
+    """Draw a vertical gradient."""
     for y in range(top, bottom):
         share = (y - top) / max(bottom - top, 1)
         red, green, blue = (int(a + (b - a) * share) for a, b in zip(start, end, strict=True))
@@ -46,7 +46,7 @@ def _fill(draw: ImageDraw.ImageDraw, top: int, bottom: int, start: RGB, end: RGB
 
 
 def _floor(draw: ImageDraw.ImageDraw, rng: np.random.Generator, row: int, colour: RGB, tiles: float) -> None:
-    """A floor that darkens towards the wall, with joints in perspective; ``tiles`` is their strength."""
+    """Draw a floor that darkens towards the wall, with joints in perspective; ``tiles`` is their strength."""
     far, near = _shade(colour, 0.78), _shade(colour, 1.05)
     _fill(draw, row, HEIGHT, far, near)
     joint = _shade(colour, 1 - 0.25 * tiles)
@@ -209,7 +209,7 @@ PLACES: dict[str, Callable[[ImageDraw.ImageDraw, np.random.Generator, int], None
 
 
 def obstacle(rng: np.random.Generator, width: int, height: int) -> Array:
-    """Something between the camera and the person.
+    """Draw an obstacle between the camera and the person.
 
     Returns:
         ``(height, width, 4)`` float32 in [0, 1]: RGB multiplied by alpha, and alpha.

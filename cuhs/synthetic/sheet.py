@@ -1,4 +1,4 @@
-"""The contact sheet: one look at what FG-Synth is."""
+"""The contact sheet: an overview of FG-Synth in one image."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,19 +7,19 @@ from PIL import Image, ImageDraw
 from cuhs.synthetic.camera import Box
 from cuhs.synthetic.orders import GROUPS, Order, Orders
 
-LINES, PEOPLE, SHOTS = 2, 5, 4  # of a group: lines, people in a line, images of a person
+LINES, PEOPLE, SHOTS = 2, 5, 4  # for each group: lines, people in a line, images of a person
 WIDTH, HEIGHT, GAP, MARGIN = 80, 160, 8, 22
 
 
 def contact_sheet(
     orders: Orders, load: Callable[[Order], Image.Image], boxes: Mapping[tuple[str, str], Box]
 ) -> Image.Image:
-    """Identities of Market-1501 by clothing group, each in several cameras, boxes on every third image.
+    """Draw identities of Market-1501 by clothing group, each in several cameras, with a box on every third image.
 
     Args:
         orders: the dataset.
         load: reads an order's image.
-        boxes: (source, path) -> head-shoulder box in pixels.
+        boxes: (source, path) → head-shoulder box in pixels.
     """
     step = SHOTS * WIDTH + GAP
     sheet = Image.new("RGB", (PEOPLE * step + GAP, len(GROUPS) * (LINES * (HEIGHT + GAP) + MARGIN)), "white")
@@ -46,7 +46,7 @@ def contact_sheet(
 
 
 def _shots(orders: Orders) -> dict[int, list[Order]]:
-    """For each identity of Market-1501 up to :data:`SHOTS` images, from as many cameras as it has."""
+    """Choose up to :data:`SHOTS` images of each identity of Market-1501, from as many cameras as possible."""
     seen: dict[int, dict[int, list[Order]]] = {}
     for order in orders.images:
         if order.source == "market1501" and order.pid is not None and order.framing.miss == 0:

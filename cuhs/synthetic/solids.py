@@ -1,7 +1,7 @@
 """A small software renderer: shaded ellipsoids and lofts with a depth buffer, seen by a distant camera.
 
-Coordinates of a person: x to the viewer's right when the person faces the camera, y up from the ground,
-z forward; one unit is the person's height. The view turns the person by ``yaw`` and looks down by ``pitch``.
+Coordinates of a person: x points to the viewer's right when the person faces the camera, y up from the ground, z
+forward. One unit is the person's height. The view turns the person by ``yaw`` and looks down by ``pitch``.
 """
 
 from collections.abc import Callable
@@ -11,15 +11,15 @@ from functools import cached_property
 import numpy as np
 
 Array = np.ndarray
-Paint = Callable[[Array], Array]  # local coordinates (3, N) -> RGB (N, 3) or (3,)
-Keep = Callable[[Array], Array]  # local coordinates (3, N) -> bool (N,)
+Paint = Callable[[Array], Array]  # local coordinates (3, N) → RGB (N, 3) or (3,)
+Keep = Callable[[Array], Array]  # local coordinates (3, N) → bool (N,)
 
-# Parts: what a pixel shows. Those below BODY count as head and shoulders where they lie above the armpits.
+# Part that a pixel shows. Parts below BODY count as head and shoulders if they are above the armpits.
 HEAD, CLOTH, ARM, BODY, CARRIED = 1, 2, 3, 4, 5
 
 
 def rotation(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> Array:
-    """``(3, 3)`` rotation matrix: roll about z, then pitch about x, then yaw about y; radians."""
+    """Return a ``(3, 3)`` rotation matrix: roll about z, then pitch about x, then yaw about y; in radians."""
     (cy, sy), (cp, sp), (cr, sr) = ((np.cos(a), np.sin(a)) for a in (yaw, pitch, roll))
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
@@ -29,31 +29,31 @@ def rotation(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> Array:
 
 @dataclass(frozen=True)
 class View:
-    """Where the camera stands, and how units become pixels."""
+    """Position of the camera, and the conversion of units to pixels."""
 
     yaw: float
     pitch: float
-    perspective: float  # how much larger the head's end appears than the feet's: 0.2 is 20 %
+    perspective: float  # how much larger the head appears than the feet: 0.2 is 20 %
     scale: float  # pixels per unit
     x: float  # column of the person's axis
     ground: float  # row of the ground under the person
 
     @cached_property
     def matrix(self) -> Array:
-        """``(3, 3)`` rotation from the person's to the camera's axes (right, up, towards the camera)."""
+        """``(3, 3)`` rotation from the person's axes to the camera's (right, up, towards the camera)."""
         return rotation(pitch=self.pitch) @ rotation(yaw=self.yaw)
 
     def project(self, point: Array) -> tuple[float, float, float, float]:
-        """Column, row, depth (larger is nearer) in pixels, and pixels per unit at the point."""
+        """Return column, row and depth (larger is nearer) in pixels, and pixels per unit at the point."""
         right, up, near = self.matrix @ point
-        # Size grows linearly with height; integrating it gives the row, so that shapes join without gaps.
+        # Size grows linearly with height. The row is its integral, so that shapes join without gaps.
         size = self.scale * (1 + self.perspective * (up - 0.5))
         height = self.scale * (up + self.perspective * (up * up - up) / 2)
         return self.x + size * right, self.ground - height, size * near, size
 
 
 class Canvas:
-    """Depth, colour, normal and part of every pixel; shapes are added in any order."""
+    """Depth, colour, normal and part of every pixel; shapes can be drawn in any order."""
 
     def __init__(self, height: int, width: int, view: View) -> None:
         self.view = view
@@ -63,7 +63,7 @@ class Canvas:
         self.part = np.zeros((height, width), np.uint8)
 
     def crop(self, window: tuple[slice, slice]) -> None:
-        """Keep only some rows and columns; nothing can be drawn afterwards."""
+        """Keep only the given rows and columns; nothing can be drawn afterwards."""
         for name in ("depth", "colour", "normal", "part"):
             setattr(self, name, getattr(self, name)[window])
 
@@ -94,11 +94,11 @@ class Canvas:
 
         Args:
             centre: ``(3,)``.
-            radii: along its own axes.
-            paint: colour from the surface point in its own axes divided by the radii (a unit vector).
-            part: what the pixels are.
-            axes: ``(3, 3)``, columns are its axes; the person's by default.
-            keep: which surface points exist; where the near side is cut away, the far side's inside shows.
+            radii: radii along its own axes.
+            paint: maps surface points, in its own axes and divided by the radii (unit vectors), to colours.
+            part: part that the pixels show.
+            axes: ``(3, 3)``, its axes as columns; the person's by default.
+            keep: tells which surface points exist; where the near side is cut away, the inside of the far side shows.
         """
         x, y, near, size = self.view.project(centre)
         basis = self.view.matrix if axes is None else self.view.matrix @ axes
@@ -135,14 +135,14 @@ class Canvas:
         part: int,
         axes: Array | None = None,
     ) -> None:
-        """Draw a straight body whose cross-section is an ellipse that changes along the way.
+        """Draw a straight body with an elliptical cross-section that changes along its length.
 
         Args:
             start, end: ``(3,)``.
-            profile: ``(t, radius along x, radius along z)`` with t from 0 at the start to 1 at the end.
-            paint: colour from (x in [-1, 1], t, z in [-1, 1]) of the surface point.
-            part: what the pixels are.
-            axes: ``(3, 3)``, its x and z are the axes of the cross-section; the person's by default.
+            profile: ``(t, radius along x, radius along z)``, with t from 0 at the start to 1 at the end.
+            paint: maps (x in [-1, 1], t, z in [-1, 1]) of surface points to colours.
+            part: part that the pixels show.
+            axes: ``(3, 3)``, whose x and z are the axes of the cross-section; the person's by default.
         """
         x0, y0, near0, size0 = self.view.project(start)
         x1, y1, near1, size1 = self.view.project(end)
@@ -151,7 +151,7 @@ class Canvas:
         length = max(float(np.hypot(*along)), 1e-3)
         along /= length
         across = np.array([along[1], -along[0]])
-        # The cross-section's two axes as seen: how far each goes across the image, and towards the camera.
+        # Project the two axes of the cross-section: their extent across the image, and towards the camera.
         ax, az = across @ basis[:2, 0], across @ basis[:2, 2]
         dx, dz = basis[2, 0], basis[2, 2]
         knots, rx, rz = np.array(profile).T
@@ -180,7 +180,7 @@ class Canvas:
         z = near0 + (near1 - near0) * t + shear * s + thick * cap
         seen = z > self.depth[top + i, left + j]
         t, s, width, shear, thick, cap, z = (a[seen] for a in (t, s, width, shear, thick, cap, z))
-        # Gradient of the implicit surface; the last term tilts it where the profile widens or narrows.
+        # Gradient of the implicit surface. The last term tilts it where the profile widens or narrows.
         towards = cap / thick
         sideways = s / width**2 - shear * towards
         lengthwise = -np.interp(t, knots, np.gradient(half, knots)) / length * np.hypot(sideways, towards)
@@ -193,6 +193,6 @@ class Canvas:
 
 
 def plain(colour: tuple[float, float, float]) -> Paint:
-    """One colour all over."""
+    """Paint everything in one colour."""
     value = np.array(colour, np.float32)
     return lambda local: value
