@@ -31,7 +31,7 @@ from pipelines.base.versions import data_version, file_version
 from pipelines.evaluation import comparison
 from pipelines.evaluation.evaluation import evaluated
 from pipelines.evaluation.tables import write_queries
-from pipelines.tracking.mlflow_store import does_not_answer, shown_uri, uri
+from pipelines.tracking.mlflow_store import does_not_answer, line, uri
 from pipelines.tracking.registry import CHAMPION, DATA_VERSION, DECISION, MODEL, REASON, VALUE, Registered, Registry
 from pipelines.tracking.run import Run, send_left
 
@@ -84,10 +84,9 @@ def _answering() -> Iterator[None]:
 def _register(p: Params, registry: Registry) -> None:
     send_left()
     run = Run.read(paths.EVALUATION_RUN)
-    if run.id is None:
-        raise CuhsError(
-            f"MLFLOW_TRACKING_URI: {shown_uri()} does not know the evaluation's run; start it or unset it"
-        )
+    if why := run.missing():
+        raise CuhsError(f"{paths.EVALUATION_RUN}: {why}")
+    assert run.id is not None
     weights = file_version(paths.MODEL / "model.safetensors")
     known = [v for v in registry.versions() if v.version.run_id == run.id and v.tags.get(MODEL) == weights]
     registered = known[0] if known else _log(p, registry, run.id, weights)
@@ -128,11 +127,7 @@ def _judge(p: Params, champion: Registered | None) -> tuple[bool, str]:
         )
     if champion is None:
         return True, "the first of its name"
-    if champion.tags.get(DATA_VERSION) == data_version():
-        theirs = comparison.read(champion.run_id, measure)
-    else:
-        log.info("%s was evaluated on other data: it is evaluated on this data now", champion)
-        theirs = _evaluate(champion, p, measure)
+    theirs = _queries_of(champion, p, measure)
     differences = {name: difference for name, _, difference in comparison.compare(ours, theirs)}
     if group not in differences:
         raise CuhsError(f"registry.metric: {metric}: too few identities in {group!r} to compare with {champion}")
@@ -142,6 +137,26 @@ def _judge(p: Params, champion: Registered | None) -> tuple[bool, str]:
         f"{metric} {100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f}, p = {found.p:.4f}) "
         f"against {champion}: {'better' if better else f'not better at p ≤ {p.registry.p:g}'}"
     )
+
+
+def _queries_of(champion: Registered, p: Params, measure: str) -> comparison.Queries:
+    """What the champion's queries found on this data, from its evaluation or from its weights."""
+    if champion.tags.get(DATA_VERSION) == data_version():
+        try:
+            return comparison.read(champion.run_id, measure)
+        except CuhsError:
+            log.warning(
+                "%s: its run %s holds no evaluation any more; it is evaluated again", champion, champion.run_id
+            )
+    else:
+        log.info("%s was evaluated on other data; it is evaluated on this data now", champion)
+    try:
+        return _evaluate(champion, p, measure)
+    except (MlflowException, OSError, CuhsError) as error:
+        raise CuhsError(
+            f"{champion}, the champion, has lost its evaluation or its weights ({line(error)}), so nothing can be "
+            "compared with it; name another champion with: cuhs register --rollback VERSION"
+        ) from error
 
 
 def _evaluate(registered: Registered, p: Params, measure: str) -> comparison.Queries:

@@ -17,18 +17,23 @@ from mlflow.entities import (
     Dataset,
     DatasetInput,
     InputTag,
+    LifecycleStage,
     Metric,
     Param,
     RunStatus,
     RunTag,
+    ViewType,
 )
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
 from cuhs.errors import CuhsError
+from pipelines.tracking.moved_store import settle
 from pipelines.tracking.outbox import Entry
 
+# Without a server.
+DATABASE, ARTIFACTS = Path("mlflow.db"), Path("mlartifacts")
 # The tag that holds a run's own key.
 KEY = "cuhs.key"
 # How the UI opens an experiment: as model training, which the best models head, and with a word on what is there.
@@ -56,7 +61,7 @@ logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 def uri() -> str:
     """The tracking store, absolute, so that processes in another folder find the same one."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').resolve()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE.resolve()}"
 
 
 def shown_uri() -> str:
@@ -71,6 +76,8 @@ def connect() -> MlflowClient:
         CuhsError: ``MLFLOW_TRACKING_URI`` is no address of a store, its driver is missing, or its file is locked.
     """
     try:
+        if not os.environ.get("MLFLOW_TRACKING_URI"):
+            settle(DATABASE.resolve(), ARTIFACTS)
         return MlflowClient(uri())
     except Exception as error:  # of MLflow, SQLAlchemy, SQLite, a driver that is not installed
         raise CuhsError(f"MLFLOW_TRACKING_URI: {shown_uri()} cannot be opened ({line(error)}); correct it") from error
@@ -103,6 +110,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 log = logging.getLogger(__name__)
+
+
+class Deleted(MlflowException):
+    """What an entry is for was deleted and can be restored; the entry waits, and holds up no other run's."""
+
+
+class NotYet(MlflowException):
+    """What an entry depends on is not sent yet; the entry waits, and holds up no other run's."""
 
 
 def as_mlflow(method: Callable[P, R]) -> Callable[P, R]:
@@ -167,30 +182,38 @@ class StoredRun:
 
     @as_mlflow
     def tags(self) -> dict[str, str] | None:
-        """Its tags; none where the store does not know it."""
-        run = self.id()
-        return dict(self.client.get_run(run).data.tags) if run else None
+        """Its tags; none where the store does not know it, or it was deleted."""
+        found = self._look()
+        return None if found is None or _is_deleted(found) else dict(found.data.tags)
 
     @as_mlflow
     def find(self) -> str | None:
-        """As :meth:`id`, but the store is asked."""
+        """As :meth:`id`, but the store is asked; none for a run that was deleted, too."""
+        found = self._look()
+        return None if found is None or _is_deleted(found) else str(found.info.run_id)
+
+    @as_mlflow
+    def deleted(self) -> str | None:
+        """The id of the run where it was deleted and can be restored; none otherwise."""
+        found = self._look()
+        return str(found.info.run_id) if found is not None and _is_deleted(found) else None
+
+    def _look(self) -> MlflowRun | None:
+        """The run as the store has it, deleted or not."""
         if self._id:
             try:
-                return str(self.client.get_run(self._id).info.run_id)
+                return self.client.get_run(self._id)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
                 return None
-        found = self._search()
-        return str(found.info.run_id) if found else None
-
-    def _search(self) -> MlflowRun | None:
-        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
-        runs = self.client.search_runs(experiments, f"tags.`{KEY}` = '{self.key}'")
+        experiments = [e.experiment_id for e in self.client.search_experiments(view_type=ViewType.ALL)]
+        runs = list(self.client.search_runs(experiments, f"tags.`{KEY}` = '{self.key}'", ViewType.ALL))
+        active = [run for run in runs if not _is_deleted(run)]
         # Where an answer gets lost, MLflow's client asks again, and the store makes a run twice.
-        for twin in runs[1:]:
+        for twin in active[1:]:
             self.client.delete_run(twin.info.run_id)
-        return runs[0] if runs else None
+        return next(iter([*active, *runs]), None)
 
     @as_mlflow
     def send(self, entry: Entry, parent_id: Callable[[str], str | None]) -> None:
@@ -198,14 +221,28 @@ class StoredRun:
 
         Args:
             entry: ``do`` says what.
-            parent_id: the id of a run of which only the key is known.
+            parent_id: the id of a run of which only the key is known; none where it is gone.
         """
         if entry["do"] == "create":
             self._create(entry, parent_id)
             return
         run = self.id()
         if run is None:
-            raise MlflowException("the store lost the run", RESOURCE_DOES_NOT_EXIST)
+            raise self._gone()
+        try:
+            self._send(run, entry)
+        except MlflowException as error:
+            if error.error_code in REFUSALS and self.find() is None:
+                raise self._gone() from error
+            raise
+
+    def _gone(self) -> MlflowException:
+        """Why no entry can be sent to the run: it can be restored, or not."""
+        if run := self.deleted():
+            return Deleted(f"run {run} was deleted; bring it back with: mlflow runs restore --run-id {run}")
+        return MlflowException("the store lost the run", RESOURCE_DOES_NOT_EXIST)
+
+    def _send(self, run: str, entry: Entry) -> None:
         match entry["do"]:
             case "epoch":
                 # Killed after sending and before noting it, or given by a resumed training again.
@@ -225,13 +262,16 @@ class StoredRun:
                 self.client.set_terminated(run, entry["status"], entry["time"])
 
     def _create(self, entry: Entry, parent_id: Callable[[str], str | None]) -> None:
-        if self._search() is None:
+        found = self._look()
+        if found is not None and _is_deleted(found):
+            raise self._gone()
+        if found is None:
             tags = entry["tags"]
             if entry["parent"]:
-                parent = parent_id(entry["parent"])
-                if parent is None:
-                    raise MlflowException("the run that this is a child of is not there yet")
-                tags |= {"mlflow.parentRunId": parent}
+                if parent := parent_id(entry["parent"]):
+                    tags |= {"mlflow.parentRunId": parent}
+                else:
+                    log.warning("MLflow: the run above %r is gone; it stands alone", entry["name"])
             experiment = _experiment(self.client, entry["experiment"])
             self.client.create_run(experiment, entry["time"], tags, entry["name"])
         self._id = run = self.find()
@@ -262,8 +302,17 @@ class StoredRun:
         self.client.log_batch(run, metrics=metrics)
 
 
+def _is_deleted(run: MlflowRun) -> bool:
+    return bool(run.info.lifecycle_stage == LifecycleStage.DELETED)
+
+
 def _experiment(client: MlflowClient, name: str) -> str:
     found = client.get_experiment_by_name(name)
+    if found and found.lifecycle_stage == LifecycleStage.DELETED:
+        raise Deleted(
+            f"experiment {name!r} was deleted; bring it back with: mlflow experiments restore --experiment-id "
+            f"{found.experiment_id}"
+        )
     if found:
         for key, value in EXPERIMENT.items():
             # A description that somebody wrote stays.
@@ -272,7 +321,7 @@ def _experiment(client: MlflowClient, name: str) -> str:
         return str(found.experiment_id)
     try:
         # Artifacts beside the local store; a server decides for itself.
-        location = Path("mlartifacts").resolve().as_uri() if uri().startswith("sqlite:") else None
+        location = ARTIFACTS.resolve().as_uri() if uri().startswith("sqlite:") else None
         return client.create_experiment(name, artifact_location=location, tags=EXPERIMENT)
     except MlflowException:
         # Another process made it in between, or the store is away and says so again.

@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from cuhs.errors import CuhsError
 from pipelines.base.paths import OUTBOX
 from pipelines.base.versions import git_commit
-from pipelines.tracking.mlflow_store import KEY, REFUSALS, StoredRun, line
+from pipelines.tracking.mlflow_store import KEY, REFUSALS, Deleted, NotYet, StoredRun, line
 from pipelines.tracking.outbox import KEY as KEY_FORM
 from pipelines.tracking.outbox import Entry, Outbox
 
@@ -165,6 +165,21 @@ class Run:
         except MlflowException:
             return False
 
+    def missing(self) -> str:
+        """Why the store cannot show the run, with the way out; empty where it can."""
+        if self._waiting("create"):
+            return (
+                f"the run is not sent yet; start MLflow and run the command again (it waits in {OUTBOX / self.key})"
+            )
+        try:
+            if run := self.stored.deleted():
+                return f"run {run} was deleted; bring it back with: mlflow runs restore --run-id {run}"
+            if self.stored.find() is None:
+                return "MLflow has no such run any more; make another one with: dvc repro -f -s evaluate"
+        except MlflowException as error:
+            return f"MLflow does not answer ({line(error)}); start it and run the command again"
+        return ""
+
     def holds(self, tag: str) -> bool | None:
         """Whether the run has a tag, in the store or on the way there; none where that cannot be told."""
         waiting = self._outbox.pending()
@@ -245,6 +260,8 @@ class Run:
             raise Run._failure
         try:
             self.stored.send(entry, _sent)
+        except (Deleted, NotYet):
+            raise
         except Exception as error:  # whatever a server can raise
             refused = isinstance(error, MlflowException) and error.error_code in REFUSALS
             # A file may be gone where a stage was killed before it could send it.
@@ -255,17 +272,27 @@ class Run:
 
 
 def _sent(key: str) -> str | None:
-    """The id of a run, once all that waits for it is sent."""
+    """The id of a run, once all that waits for it is sent; none where it is gone.
+
+    Raises:
+        NotYet: something waits still.
+    """
     run = Run(key)
-    return run.id if run.send() else None
+    if run.stored.find() is None and not run.send():
+        if run.stored.deleted():
+            return None
+        raise NotYet("the run that this is a child of is not there yet")
+    return run.stored.find()
 
 
 def send_left() -> None:
     """Send what earlier stages could not."""
     Run._rests_until = 0.0
     for folder in sorted(OUTBOX.glob("*/")):
-        if KEY_FORM.fullmatch(folder.name) and not Run(folder.name).send():
-            return  # the others would wait for the same server
+        if KEY_FORM.fullmatch(folder.name):
+            Run(folder.name).send()
+            if time.monotonic() < Run._rests_until:
+                return  # the others would wait for the same server
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,6 +1,10 @@
 import json
 import logging
+import os
+import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -227,6 +231,10 @@ def test_a_locked_database_stops_no_stage_and_gets_its_entries_later(
     assert not list(tmp_path.glob("runs/outbox/*/*.json"))
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "run.json: missing; train the model first"), ("{}", "names no run"), ("[", "names no run")],
+)
 def test_a_file_that_names_no_run_is_one_line(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "run.json"
     if content is not None:
@@ -253,3 +261,79 @@ def test_a_link_to_the_data_that_is_refused_costs_nothing_else(store: Path, capl
     assert (found.data.params, found.data.metrics) == ({"a": "1"}, {"all/mAP": 3.0})
     assert found.inputs.dataset_inputs == [] and found.info.status == "FINISHED"
     assert "refuses the link to the data" in caplog.text and "dropped" not in caplog.text
+
+
+def test_a_run_that_was_deleted_keeps_its_entries_until_it_is_restored_and_holds_up_no_other(
+    store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Run.start("exp", "deleted", {}, {})
+    run_id, client = run.id, run.stored.client
+    client.delete_run(run_id)
+    run.metrics({"all/mAP": 1.0})
+    assert f"mlflow runs restore --run-id {run_id}" in caplog.text and "dropped" not in caplog.text
+    assert run.missing() == f"run {run_id} was deleted; bring it back with: mlflow runs restore --run-id {run_id}"
+    other = Run.start("exp", "other", {}, {})
+    other.finish()
+    assert stored(other).info.status == "FINISHED"
+    client.restore_run(run_id)
+    send_left()
+    assert stored(run).data.metrics == {"all/mAP": 1.0} and run.missing() == ""
+
+
+def test_a_child_of_a_deleted_run_stands_alone(store: Path, caplog: pytest.LogCaptureFixture) -> None:
+    parent = Run.start("exp", "parent", {}, {})
+    assert parent.id
+    parent.stored.client.delete_run(parent.id)
+    child = Run.start("exp", "child", {}, {}, parent=parent.key)
+    assert "mlflow.parentRunId" not in stored(child).data.tags
+    assert "the run above 'child' is gone" in caplog.text
+
+
+def test_a_deleted_experiment_s_entries_wait_and_no_other_s(store: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = Run.start("to delete", "first", {}, {})
+    client = first.stored.client
+    experiment = stored(first).info.experiment_id
+    client.delete_experiment(experiment)
+    second = Run.start("to delete", "second", {}, {"a": 1})
+    assert f"mlflow experiments restore --experiment-id {experiment}" in caplog.text and "dropped" not in caplog.text
+    other = Run.start("exp", "other", {}, {})
+    assert other.id
+    client.restore_experiment(experiment)
+    send_left()
+    assert stored(second).data.params == {"a": "1"}
+
+
+def test_a_run_that_is_gone_says_how_to_make_another_one(store: Path) -> None:
+    assert "dvc repro -f -s evaluate" in Run("0" * 32, "1" * 32).missing()
+
+
+def test_a_run_that_was_not_sent_says_so(away: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    away.chdir(tmp_path)
+    away.setattr(Run, "_rests_until", 0.0)
+    assert "is not sent yet; start MLflow" in Run.start("exp", "r", {}, {}).missing()
+
+
+def test_a_checkout_that_was_moved_or_copied_writes_into_its_own_folder(tmp_path: Path) -> None:
+    old, new = tmp_path / "old checkout", tmp_path / "a new_one"
+    old.mkdir()
+    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[3])
+
+    def track(folder: Path, code: str) -> str:
+        """MLflow remembers places, so each checkout has a process of its own."""
+        lines = f"from pathlib import Path\nfrom pipelines.tracking.run import Run\nKEY = '{'0' * 32}'\n{code}"
+        done = subprocess.run(
+            [sys.executable, "-c", lines], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    (old / "a.txt").write_text("a")
+    shown = "print([item.path for item in run.stored.client.list_artifacts(run.id)])"
+    track(old, "run = Run.start('exp', 'r', {}, {}, key=KEY); run.artifacts(Path('a.txt'), 'before')")
+    shutil.copytree(old, new)
+    assert track(new, f"run = Run(KEY); run.artifacts(Path('a.txt'), 'after'); {shown}") == "['after', 'before']\n"
+    track(new, "run = Run.start('exp', 'r', {}, {}); run.artifacts(Path('a.txt'), 'later')")
+    assert len(list(new.glob("mlartifacts/*/artifacts/*/a.txt"))) == 3
+    # The one that it is a copy of stays as it was.
+    assert track(old, f"run = Run(KEY); {shown}") == "['before']\n"
