@@ -1,1 +1,1 @@
-"""What a person types besides the stages: the commands of ``cuhs``."""
+"""The commands of ``cuhs`` that are not stages."""

@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _preview() -> None:
-    # Not at the top: help needs no tables.
+    # Not at the top: --help need not wait for it.
     from pipelines.commands.preview import preview
 
     config = params.load().data

@@ -1,10 +1,10 @@
-"""The code, parameters and data that a model was trained with.
+"""Bring back the code, parameters and data that a model was trained with.
 
-RUN is the id of an MLflow run, or ``models:/NAME@champion``, ``models:/NAME/VERSION``. The commit is checked out,
-``params.yaml`` and ``dvc.lock`` are the run's, and DVC brings the data that they name: ``dvc repro`` then trains the
-model again, or takes it from DVC's cache.
+RUN is the id of an MLflow run, or ``models:/NAME@champion``, or ``models:/NAME/VERSION``. This checks out the run's
+commit, replaces ``params.yaml`` and ``dvc.lock`` with the run's, and lets DVC fetch the data that they name. ``dvc
+repro`` then trains the model again, or takes it from DVC's cache.
 
-Only these two files are taken from the run, and nothing in them makes DVC write outside of ``data/`` and ``models/``.
+Only these two files are taken from the run. Both are checked, so DVC writes nothing outside the outputs' folders.
 """
 
 import logging
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Change the working copy to what a run had; returns the exit code."""
+    """Bring the working copy to the state of a run; returns the exit code."""
     parser = cli.parser("cuhs checkout", __doc__)
     parser.add_argument("run", metavar="RUN", help="id of an MLflow run, or models:/NAME@champion")
     arguments = parser.parse_args(argv)
@@ -48,8 +48,8 @@ def check_out(name: str) -> None:
     """Bring back the commit, the parameters and the data of a run.
 
     Raises:
-        CuhsError: there is no such run, MLflow does not answer, the working copy has changes, or what the run or
-            DVC's remote holds would be written elsewhere.
+        CuhsError: there is no such run, MLflow does not answer, the working copy has changes, or a file of the run
+            or of DVC's remote would be written outside the outputs' folders.
     """
     _refuse_changes()
     with tempfile.TemporaryDirectory() as folder:
@@ -58,9 +58,9 @@ def check_out(name: str) -> None:
         _git("checkout", "--quiet", "--detach", commit, "--", mend=f"fetch the commit: git fetch origin {commit}")
         for path in files:
             place = inside(Path(), path.name)
-            place.unlink(missing_ok=True)  # a link is not written through
+            place.unlink(missing_ok=True)  # so that nothing is written through a link
             shutil.copy(path, place)
-    # Where data lies is said by today's configuration, not by that of the commit.
+    # The location of data comes from today's configuration, not from the commit's.
     local = STORES.with_name("config.local")
     if not local.exists() and stores != STORES.read_text():
         local.write_text(stores)
@@ -83,7 +83,7 @@ def _bring_data() -> None:
 
 
 def _read(name: str, folder: Path) -> tuple[str, list[Path]]:
-    """The commit of a run and its files."""
+    """A run's commit, and its downloaded files."""
     # Not at the top: it takes seconds to import.
     from mlflow.exceptions import MlflowException
 
@@ -102,7 +102,7 @@ def _read(name: str, folder: Path) -> tuple[str, list[Path]]:
         if not commit:
             raise CuhsError(f"{name}: the run names no commit; it was made outside of a repository")
         if not COMMIT.fullmatch(commit):
-            raise CuhsError(f"{name}: the run names {commit!r}, which is no commit; see who can write to MLflow")
+            raise CuhsError(f"{name}: the run names {commit!r}, which is not a commit; see who can write to MLflow")
         if tags.get("cuhs.git_dirty") == "true":
             log.warning("%s: its code had changes that no commit holds; the numbers may differ", name)
         elif reason := tags.get("cuhs.git_unknown"):
@@ -118,18 +118,18 @@ def _read(name: str, folder: Path) -> tuple[str, list[Path]]:
 
 
 def _download(client: "MlflowClient", run: str, folder: Path) -> list[Path]:
-    """Those of :data:`FILES` that a run holds, checked; whatever else lies beside them is not fetched."""
+    """Download and check those of :data:`FILES` that a run holds; other artifacts are not fetched."""
     listed = {info.path: info for info in client.list_artifacts(run, FOLDER)}
     wanted = {f"{FOLDER}/{path.name}" for path in FILES}
     if strangers := sorted(listed.keys() - wanted):
         log.warning("%s: %s in its artifacts is ignored", run, ", ".join(map(repr, strangers)))
     if f"{FOLDER}/{PARAMS.name}" not in listed:
-        raise CuhsError(f"{run}: the run holds no {FOLDER}/{PARAMS.name}; it is none of a trained model")
+        raise CuhsError(f"{run}: the run holds no {FOLDER}/{PARAMS.name}; it is not the run of a trained model")
     checks = {PARAMS.name: check_params, LOCK.name: check_lock}
     files = []
     for artifact in sorted(wanted & listed.keys()):
         if listed[artifact].is_dir or (listed[artifact].file_size or 0) > LIMIT:
-            raise CuhsError(f"{run}: {artifact} is refused, it is no file of at most {LIMIT} bytes")
+            raise CuhsError(f"{run}: {artifact} is refused, it is not a file of at most {LIMIT} bytes")
         path = Path(client.download_artifacts(run, artifact, str(folder)))
         checks[path.name](path)
         files.append(path)
@@ -137,16 +137,16 @@ def _download(client: "MlflowClient", run: str, folder: Path) -> list[Path]:
 
 
 def _refuse_changes() -> None:
-    # Both files are DVC's to change, and are replaced.
+    # DVC changes both files, and they are replaced anyway.
     changed = _git("status", "--porcelain", "--untracked-files=no", *(f":!{path}" for path in FILES))
     if changed:
         first = changed.splitlines()[0].split(maxsplit=1)[-1]
-        raise CuhsError(f"{first}: changed and not committed; commit or stash changes first")
+        raise CuhsError(f"{first}: changed and not committed; commit or stash your changes first")
     for path in FILES:
         _run("git", "checkout", "--quiet", "--", str(path))
 
 
-def _git(*arguments: str, mend: str = "run it inside of the project's repository") -> str:
+def _git(*arguments: str, mend: str = "run it inside the project's repository") -> str:
     try:
         done = _run("git", *arguments)
     except OSError as error:
@@ -157,7 +157,7 @@ def _git(*arguments: str, mend: str = "run it inside of the project's repository
 
 
 def _dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
-    # -P: no file of the working copy, such as a dvc.py, takes the place of a module.
+    # -P: no file of the working copy, such as a dvc.py, can replace a module.
     return _run(sys.executable, "-P", "-m", "dvc", *arguments)
 
 

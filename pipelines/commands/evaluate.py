@@ -1,7 +1,7 @@
-"""Evaluate the trained model: the stage ``evaluate``. Or, with ``--features``, the features of any model.
+"""Evaluate the trained model (the stage ``evaluate``), or, with ``--features``, the features of any model.
 
 A folder of features holds ``query.parquet`` and ``gallery.parquet``, or ``query.npy``, ``query.csv``, ``gallery.npy``
-and ``gallery.csv``, with columns ``pid`` and ``camid``. Nothing else is needed: no parameters, no model, no tracking.
+and ``gallery.csv``, with columns ``pid`` and ``camid``. ``--features`` needs no parameters, model or tracking.
 """
 
 import json
@@ -17,7 +17,7 @@ from pipelines.stages import evaluate
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate; returns the exit code."""
     parser = cli.parser("cuhs evaluate", __doc__)
-    parser.add_argument("--features", type=Path, metavar="DIR", help="the features in this folder instead")
+    parser.add_argument("--features", type=Path, metavar="DIR", help="evaluate the features in this folder instead")
     arguments = parser.parse_args(argv)
     if arguments.features is None:
         return evaluate.main([])
@@ -28,7 +28,7 @@ def evaluate_features(folder: Path) -> None:
     """Print the measures with intervals; write ``metrics.json`` and ``queries.csv`` into the folder.
 
     Raises:
-        CuhsError: files are missing, unreadable, do not fit one another, or cannot be ranked.
+        CuhsError: files are missing, unreadable, do not fit each other, or cannot be ranked.
     """
     # Not at the top: it takes seconds to import.
     from cuhs.evaluation.groups import evaluate_groups

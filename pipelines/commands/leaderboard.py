@@ -1,4 +1,4 @@
-"""The evaluated models of an experiment, best first, with intervals, data version and commit."""
+"""List the evaluated models of an experiment, best first, with intervals, data version and commit."""
 
 import argparse
 import sys
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--metric",
         nargs="+",
         default=["all/mAP"],
-        help="GROUP/MEASURE, such as black/mAP or all/rank1; the first one orders the models",
+        help="GROUP/MEASURE, such as black/mAP or all/rank1; models are sorted by the first one",
     )
     parser.add_argument("--experiment", help="default: tracking.experiment of params.yaml")
     arguments = parser.parse_args(argv)
@@ -46,13 +46,13 @@ def _show(arguments: argparse.Namespace) -> None:
         table.add_row(str(place), _origin(run), *values, end_section=True)
     console.print(table)
     console.print(
-        "Below a model: its MLflow run; data, data version and commit (+ local changes, ? unknown); when it began. "
-        "Figures compare only where the data version is the same."
+        "Below each model: its MLflow run; data, data version and commit (+ local changes, ? unknown); its start. "
+        "Compare figures only if the data version is the same."
     )
 
 
 def _origin(run: "EvaluatedRun") -> "Text":
-    """A model's name, and below it what it comes from, narrow enough for any terminal."""
+    """A model's name and, below it, its origin; narrow enough for any terminal."""
     from rich.text import Text
 
     commit = run.commit[:8] + {True: "+", False: "", None: "?"}[run.dirty]
@@ -61,7 +61,7 @@ def _origin(run: "EvaluatedRun") -> "Text":
 
 
 def _shown(value: float | None, low: float | None, high: float | None) -> str:
-    """A value, and below it its interval, which may wrap."""
+    """A value and, below it, its interval, which may wrap."""
     if value is None:
         return "–"
     return f"{value:.1f}" if low is None or high is None else f"{value:.1f}\n{low:.1f} – {high:.1f}"

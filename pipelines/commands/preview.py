@@ -1,4 +1,4 @@
-"""How a raw dataset's names and annotation files are read, shown before any image is opened."""
+"""Shows how a raw dataset's names and annotation files are read, without opening an image."""
 
 from collections.abc import Iterable
 from typing import get_args
@@ -13,15 +13,15 @@ from pipelines.base.console import console, note
 
 SHOWN = 8
 
-# None is the split of images whose role the protocol will draw.
+# None stands for images whose split the protocol will draw.
 SPLITS: tuple[Split | None, ...] = (*get_args(Split), None)
 
 
 def preview(source: str, files: Source) -> None:
-    """Print some images of a source with what is read of them, counts, and what could not be read.
+    """Print some images of a source with the labels that were read, counts, and what could not be read.
 
     Raises:
-        CuhsError: as :func:`cuhs.raw.sources.list_source`.
+        CuhsError: as for :func:`cuhs.raw.sources.list_source`.
     """
     listed = list_source(source, files)
     console.print(_examples(source, files, listed))
@@ -31,7 +31,7 @@ def preview(source: str, files: Source) -> None:
 
 
 def spread(images: list[RawImage], count: int = SHOWN) -> list[RawImage]:
-    """Up to ``count`` images, from all splits alike and from all over each of them."""
+    """Up to ``count`` images, equally many from each split, and evenly spaced in it."""
     parts = [part for split in SPLITS if (part := [image for image in images if image.split == split])]
     chosen = []
     for number, part in enumerate(parts):
@@ -60,7 +60,7 @@ def _examples(source: str, files: Source, listed: Listed) -> Table:
 
 
 def _box(files: Source, listed: Listed, image: RawImage) -> str:
-    """Where the image's box comes from, or will."""
+    """Where the image's box comes from, or will come from."""
     if image.path in listed.boxes.by_path:
         return listed.boxes.origin(image.path)
     steps = [*(["detected"] if files.detector else []), *(["fixed"] if files.fixed_box else [])]
@@ -96,7 +96,7 @@ def _figures(images: Iterable[RawImage], listed: Listed) -> tuple[int, ...]:
 def _notes(files: Source, listed: Listed) -> list[str]:
     lines = []
     if listed.strays:
-        lines.append(f"{len(listed.strays):,} images have other names than the layout's: {_some(listed.strays)}")
+        lines.append(f"{len(listed.strays):,} images have names that do not fit the layout: {_some(listed.strays)}")
     if any(image.camid is None for image in listed.images):
         lines.append("no cameras: every image of a person can match every other image of theirs")
     if files.clothing and listed.unlabelled:

@@ -1,7 +1,7 @@
-"""Rank a gallery larger than a machine's memory, on Ray.
+"""Rank a gallery that is larger than a machine's memory, on Ray.
 
-QUERY is a Parquet file, GALLERY a folder of them; their columns are ``feature``, ``pid`` and ``camid``. Every worker
-must see the files under the same path.
+QUERY is a Parquet file, GALLERY a folder of Parquet files. Their columns are ``feature``, ``pid`` and ``camid``.
+Every worker must see the files under the same path.
 """
 
 import sys
@@ -28,7 +28,7 @@ def _rank(query: Path, gallery: Path) -> None:
 
     files = sorted(gallery.glob("*.parquet"))
     if not files:
-        raise CuhsError(f"{gallery}: no Parquet file here")
+        raise CuhsError(f"{gallery}: holds no *.parquet file; name the gallery's folder")
     ranking = rank_files(query, files)
     for name, value in ranking.percentages().items():
         console.print(f"{name:>6}  {value:.2f}")

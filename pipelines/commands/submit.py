@@ -1,7 +1,6 @@
-"""Store the inputs of a stage, and print the command that submits it to a Ray cluster.
+"""Store a stage's inputs, and print the command that submits it to a Ray cluster by hand.
 
-``dvc repro`` with ``RAY_ADDRESS=http://…`` does all of it: it submits, follows the job and fetches its outputs. This
-command is for submitting by hand.
+You rarely need this: ``dvc repro`` with ``RAY_ADDRESS=http://…`` submits the job, follows it and fetches its outputs.
 """
 
 import sys

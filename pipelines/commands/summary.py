@@ -1,4 +1,4 @@
-"""The table of the last evaluation, and where to look further."""
+"""Print the table of the last evaluation, and where to find its report and runs."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show() -> None:
-    # Not at the top: help needs no tables.
+    # Not at the top: --help need not wait for it.
     from pipelines.base.console import console, summary_table
 
     p = params.load()

@@ -1,4 +1,7 @@
-"""The MLflow UI on this machine, opened at the experiment's runs, best model first. Ctrl-C ends it."""
+"""Serve the MLflow UI on this machine and print the address of the experiment's runs, best model first.
+
+Ctrl-C ends it. If MLFLOW_TRACKING_URI names a server, only the address is printed.
+"""
 
 import argparse
 import os
@@ -34,9 +37,9 @@ def _serve(arguments: argparse.Namespace) -> None:
 
 
 def address(base: str, experiment: str | None) -> str:
-    """The page of an experiment's runs, sorted by ``all/mAP``; without an experiment, that of all experiments.
+    """The page of an experiment's runs, sorted by ``all/mAP``; without an experiment, the page of all experiments.
 
-    A browser that was never here opens MLflow's pages for language models; the address says that this is training.
+    At a first visit, MLflow shows its pages for language models; ``workflowType`` in the address selects training.
     """
     if experiment is None:
         return f"{base}/#/experiments?workflowType=machine_learning"

@@ -1,1 +1,1 @@
-"""Evaluations: features, files of features, comparisons, the report."""
+"""Evaluates models: features, files of features, comparisons, the report, registration."""

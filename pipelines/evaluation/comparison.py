@@ -16,7 +16,7 @@ Queries = dict[str, dict[str, tuple[str, float]]]
 
 
 def compare(a: Queries, b: Queries) -> Iterator[tuple[str, int, Difference]]:
-    """For each group of both, how many queries are paired and the difference in the mean, as shares.
+    """For each common group: its name, the number of paired queries, and the difference of the means as a share.
 
     Raises:
         CuhsError: the two have no query in common.
@@ -24,7 +24,7 @@ def compare(a: Queries, b: Queries) -> Iterator[tuple[str, int, Difference]]:
     groups = [group for group in a if group in b]
     shared = {group: sorted(a[group].keys() & b[group].keys()) for group in groups}
     if not any(shared.values()):
-        raise CuhsError("the two evaluations have no query in common: they are of different data")
+        raise CuhsError("the two evaluations have no query in common; compare models evaluated on the same data")
     for group, names in shared.items():
         if len({a[group][name][0] for name in names}) > 1:
             ours, theirs = (np.array([side[group][name][1] for name in names]) for side in (a, b))
@@ -32,17 +32,18 @@ def compare(a: Queries, b: Queries) -> Iterator[tuple[str, int, Difference]]:
 
 
 def read(origin: str, measure: str = "mAP") -> Queries:
-    """{group: {query: (pid, value)}} of the queries that have a match.
+    """Read {group: {query: (pid, value)}} for the queries that have a match.
 
     Args:
         origin: a ``queries.csv``, or the id of an MLflow run that holds one.
-        measure: ``mAP``, whose value is the average precision, or ``rankK``, 1 where a match is among the first K.
+        measure: ``mAP``, whose value is the average precision, or ``rankK``, whose value is 1 if a match is among
+            the first K and 0 otherwise.
 
     Raises:
         CuhsError: there is no such file or run, it is not a table of queries, or there is no such measure.
     """
     if not re.fullmatch(r"mAP|rank[1-9]\d*", measure):
-        raise CuhsError(f"{measure}: no measure of single queries; there are mAP and rank1, rank2, …")
+        raise CuhsError(f"{measure}: not a measure of single queries; there are mAP and rank1, rank2, …")
     path = Path(origin)
     if not path.is_file():
         try:

@@ -1,4 +1,4 @@
-"""Evaluating the trained model: ``reports/`` and the model's MLflow run get what it found on the test split."""
+"""Evaluates the trained model on the test split, and writes the results to ``reports/`` and its MLflow run."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ from pipelines.tracking import stage_runs
 from pipelines.tracking.registry import DATA_VERSION, Registry
 from pipelines.tracking.run import Run, send_left
 
-# Tag of a run: the hash of the weights that its evaluation is of.
+# The tag that holds the hash of the weights that a run evaluated.
 EVALUATED = "cuhs.evaluated_model"
 
 log = logging.getLogger(__name__)
@@ -29,11 +29,11 @@ def evaluate(p: Params) -> None:
     """Write the files of ``reports`` that :mod:`pipelines.base.paths` names, and log them.
 
     Raises:
-        CuhsError: the model or the dataset is missing, the features cannot be ranked, or ``evaluate.compare_with``
-            leads nowhere.
+        CuhsError: the model or the dataset is missing, the features cannot be ranked, or what
+            ``evaluate.compare_with`` names does not exist.
     """
     warnings.filterwarnings("ignore", category=UserWarning, module="torch")
-    # First of all: a name that leads nowhere should not cost the extraction.
+    # Before the extraction: a wrong name should fail at once.
     other = comparison.read(p.evaluate.compare_with) if p.evaluate.compare_with else None
     send_left()
     model, card = load(paths.MODEL)
@@ -67,7 +67,7 @@ def _track(run: Run, found: Evaluation) -> None:
         for name, picture in found.curves.items():
             picture.savefig(Path(folder) / f"{name}.png", dpi=150)
             run.artifacts(Path(folder) / f"{name}.png", "evaluation")
-    # Beside the weights: who takes the model takes the distance that means "the same person" with it.
+    # Beside the weights, so that whoever takes the model also takes its thresholds.
     run.artifacts(paths.THRESHOLDS, "model")
     run.finish()
 
@@ -77,7 +77,10 @@ def _flat(metrics: dict[str, dict[str, float | int | None]]) -> dict[str, float 
 
 
 def _champion(p: Params) -> dict[str, comparison.Queries]:
-    """What the champion of the same data found, by a name for people; empty where there is none, or no answer."""
+    """The results of the champion on the same data, under a readable name.
+
+    Empty if there is no such champion, or if the registry does not answer.
+    """
     try:
         champion = Registry(p.registry.model).champion()
         if champion is None or champion.tags.get(DATA_VERSION) != data_version():
@@ -89,9 +92,9 @@ def _champion(p: Params) -> dict[str, comparison.Queries]:
 
 
 def _run(p: Params) -> Run:
-    """The model's run where it has not been evaluated yet; otherwise, and where the store lost it, a new one.
+    """The model's run if it has not been evaluated yet; otherwise, or if the store lost it, a new run.
 
-    So figures of two evaluations never stand in one run.
+    So one run never mixes the figures of two evaluations.
     """
     version = {EVALUATED: file_version(paths.MODEL / "model.safetensors")}
     run = Run.read(paths.MODEL_RUN)

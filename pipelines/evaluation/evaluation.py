@@ -23,15 +23,15 @@ from pipelines.evaluation.extraction import extract
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model found on the test split; :func:`evaluated` makes it.
+    """A model's results on the test split; :func:`evaluated` makes them.
 
     Attributes:
         params: all parameters.
-        model: the network, on the device that it computed on.
-        card: of the model.
-        splits: ``query`` and ``gallery``.
-        features: of the same splits.
-        groups: what the queries of each group found.
+        model: the network, on the device where it extracted the features.
+        card: the model's card.
+        splits: the images of ``query`` and ``gallery``.
+        features: the features of the same splits.
+        groups: the ranking and measures of each group.
     """
 
     params: Params
@@ -54,7 +54,7 @@ class Evaluation:
 
     @cached_property
     def reranked(self) -> dict[str, Metrics]:
-        """The measures by group after re-ranking; empty where ``evaluate.rerank`` asks for none."""
+        """The measures by group after re-ranking; empty if ``evaluate.rerank`` is none."""
         config = self.params.evaluate
         if config.rerank is None:
             return {}
@@ -65,7 +65,7 @@ class Evaluation:
 
     @cached_property
     def curves(self) -> dict[str, Figure]:
-        """The pictures ``cmc`` and, where there are genuine and impostor pairs, ``roc``."""
+        """The pictures ``cmc`` and, if there are genuine and impostor pairs, ``roc``."""
         pictures = {"cmc": figures.cmc_curves(self.groups)}
         if self.pairs.genuine.any() and self.pairs.impostor.any():
             pictures["roc"] = figures.roc_curve(self.pairs)

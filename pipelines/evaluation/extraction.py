@@ -1,4 +1,4 @@
-"""Features of a split with what ranking needs to know of each image."""
+"""Extracts the features of a split, with the labels that ranking needs."""
 
 from collections.abc import Callable
 
@@ -18,6 +18,6 @@ def extract(
     device: torch.device,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> Features:
-    """Features of all images; ``on_batch`` is called with the number of images done."""
+    """The features and labels of all images; ``on_batch`` is called with the number of images done."""
     features = embed(model, images, params.evaluate.batch, device, params.compute.loader_processes, on_batch)
     return Features(features, images.pids, images.camids, list(images.paths), images.groups, images.junk)

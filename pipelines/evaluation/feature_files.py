@@ -1,17 +1,17 @@
-"""Features that anyone extracted, read from files: Parquet, or an array with a table beside it.
+"""Reads features of any model from files: Parquet, or an array with a table beside it.
 
 ==========  ==============  ==========================================================================
 column      type            meaning
 ==========  ==============  ==========================================================================
-feature     list of floats  all of one length; not in a CSV file, whose array stands beside it
+feature     list of floats  all of one length; not in a CSV file, which has an array beside it
 pid         text or int     identity; a negative number marks a junk row
 camid       text or int     camera
 junk        bool            optional: rows that ranking ignores
 path        text            optional: names the image in messages
 ==========  ==============  ==========================================================================
 
-Identities and cameras are names: they are compared as text, so that ``0001`` stays ``0001`` and ``2024-01-01`` is no
-date. Integers count as the text that they are written as.
+Identities and cameras are names and are compared as text: ``0001`` stays ``0001``, and ``2024-01-01`` is not a date.
+Integers become the text in which they are written.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,10 +31,10 @@ T = TypeVar("T")
 
 
 def read(folder: Path, split: str) -> Features:
-    """``SPLIT.parquet``, or ``SPLIT.npy`` with ``SPLIT.csv``; the array is mapped, not read.
+    """Read ``SPLIT.parquet``, or ``SPLIT.npy`` with ``SPLIT.csv``; the array is memory-mapped.
 
     Raises:
-        CuhsError: files are missing, unreadable, or do not fit one another.
+        CuhsError: files are missing, unreadable, or do not fit each other.
     """
     parquet, array, labels = (folder / f"{split}.{suffix}" for suffix in ("parquet", "npy", "csv"))
     if parquet.is_file():
@@ -51,17 +51,17 @@ def read(folder: Path, split: str) -> Features:
 
 
 def read_parquet(file: Path) -> Features:
-    """All rows of a Parquet file.
+    """Read all rows of a Parquet file.
 
     Raises:
-        CuhsError: it is unreadable, or its columns are not what they should be.
+        CuhsError: it is unreadable, or its columns are missing or of other types.
     """
     table = _try(file, lambda: pq.read_table(file, partitioning=None))
     return _split(table, _features(table, file), file)
 
 
 def count(file: Path) -> int:
-    """Rows of a Parquet file, from its footer.
+    """The number of rows of a Parquet file, from its footer.
 
     Raises:
         CuhsError: it is unreadable.
@@ -70,10 +70,10 @@ def count(file: Path) -> int:
 
 
 def batches(file: Path, rows: int) -> Iterator[Features]:
-    """A Parquet file some rows at a time.
+    """Read a Parquet file, ``rows`` rows at a time.
 
     Raises:
-        CuhsError: it is unreadable, or its columns are not what they should be.
+        CuhsError: it is unreadable, or its columns are missing or of other types.
     """
     reader = _try(file, lambda: pq.ParquetFile(file).iter_batches(rows))
     start = 0
@@ -95,7 +95,7 @@ def _reason(error: Exception) -> str:
 
 
 def _read_csv(file: Path) -> pa.Table:
-    """All columns as text but ``junk``: a reader that guesses types would make numbers and dates of names."""
+    """All columns but ``junk`` as text: a reader that guesses types would turn names into numbers and dates."""
     names = csv.open_csv(file).schema.names
     kinds = {name: pa.bool_() if name.strip() == "junk" else pa.string() for name in names}
     table = csv.read_csv(file, convert_options=csv.ConvertOptions(column_types=kinds))
@@ -103,7 +103,7 @@ def _read_csv(file: Path) -> pa.Table:
 
 
 def _array(file: Path) -> np.ndarray:
-    """(N, D) of a ``.npy`` file, mapped."""
+    """The (N, D) array of a ``.npy`` file, memory-mapped."""
     try:
         found = np.load(file, mmap_mode="r")
     except Exception as error:  # whatever numpy and zipfile raise
@@ -128,7 +128,7 @@ def _features(table: pa.Table, file: Path) -> np.ndarray:
 
 
 def _split(table: pa.Table, features: np.ndarray, file: Path, start: int = 0) -> Features:
-    """The rows of a table, which are those of a file from ``start``, with their features."""
+    """Features with the labels of a table, whose first row is row ``start`` of the file."""
     pids, camids = _labels(table, "pid", file), _labels(table, "camid", file)
     junk = np.char.startswith(pids, "-") & np.char.isdigit(np.char.lstrip(pids, "-"))
     if "junk" in table.schema.names:
@@ -144,7 +144,7 @@ def _split(table: pa.Table, features: np.ndarray, file: Path, start: int = 0) ->
 
 
 def _labels(table: pa.Table, name: str, file: Path) -> np.ndarray:
-    """(N,) text of a column of names, whatever holds them."""
+    """(N,) text of a column of names, whatever its Arrow type."""
     column = _column(table, name, file)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
@@ -170,7 +170,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _mend(column: pa.Array) -> str:
-    """What to write instead, where that can be told."""
+    """Advice on what to write instead, if there is any."""
     if not pa.types.is_floating(column.type):
         return ""
     return f"; write {column[0].as_py():g} as an integer" if len(column) else "; write integers"

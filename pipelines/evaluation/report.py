@@ -1,4 +1,4 @@
-"""The report of an evaluation: pictures and tables gathered from the model, the data and the ranking."""
+"""Writes the report of an evaluation, with pictures and tables from the model, the data and the ranking."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -36,9 +36,9 @@ def write(
 
     Args:
         path: the HTML file.
-        evaluation: what the model found.
-        comparisons: with other models, by name.
-        run_id: the MLflow run that holds the evaluation; none where MLflow does not know it yet.
+        evaluation: the model's results.
+        comparisons: the comparisons with other models, by name.
+        run_id: the MLflow run that holds the evaluation; none if MLflow does not know it yet.
     """
     p, splits, features, groups = evaluation.params, evaluation.splits, evaluation.features, evaluation.groups
     summary = read_summary(DATASET)
@@ -78,7 +78,7 @@ def write(
 
 
 def _explainer(model: CUHS, splits: Splits) -> Callable[[Example], list[Look]]:
-    """What each branch looks at in an example's query and first true match; each pair is worked out once."""
+    """A function that gives what each branch looks at in a query and its first true match; it computes pairs once."""
     device = next(model.parameters()).device
     known: dict[tuple[int, int], list[Look]] = {}
 

@@ -1,6 +1,6 @@
-"""Ranking a gallery larger than a machine's memory, on Ray.
+"""Ranks a gallery that is larger than a machine's memory, on Ray.
 
-Every worker has to see the files under the same path. Each holds the queries and a few thousand rows at a time.
+Every worker must see the files under the same path. Each holds the queries and a few thousand rows at a time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,17 +18,17 @@ from pipelines.base.console import progress
 from pipelines.cluster.resources import start_ray
 from pipelines.evaluation import feature_files
 
-# Rows of a file that are held at a time, the same in both passes: 128 MiB of 2048 dimensions.
+# Rows of a file that a task holds at a time, in both passes: 128 MiB at 2048 dimensions.
 ROWS = 16_384
 
 
 def rank_files(query: Path, gallery: Sequence[Path], *, rows: int = ROWS) -> Ranking:
-    """The ranking of all queries against all rows of the gallery's files, by Ray tasks, one a file and pass.
+    """Rank all queries against all rows of the gallery's files, with one Ray task for each file and pass.
 
     Args:
-        query: Parquet file; its junk rows are left out.
-        gallery: Parquet files. :attr:`.Ranking.first_match` numbers their rows through in this order.
-        rows: of a file that a task holds at a time.
+        query: a Parquet file; its junk rows are left out.
+        gallery: Parquet files. :attr:`.Ranking.first_match` counts their rows consecutively in this order.
+        rows: how many rows of a file a task holds at a time.
 
     Raises:
         CuhsError: a file is unreadable, or its features cannot be ranked.
@@ -62,7 +62,7 @@ def _count(queries: Features, file: Path, first: int, rows: int, matches: Matche
 
 
 def _parts(file: Path, first: int, rows: int) -> Iterator[tuple[Features, np.ndarray]]:
-    """A file some rows at a time, without junk, and their numbers, counted from ``first``."""
+    """A file's rows without junk, ``rows`` at a time, with their numbers counted from ``first``."""
     for part in feature_files.batches(file, rows):
         kept, places = _without_junk(part)
         yield kept, first + places
@@ -75,7 +75,7 @@ def _without_junk(part: Features) -> tuple[Features, np.ndarray]:
 
 
 def _results(tasks: list[Any], what: str) -> Iterator[Any]:
-    """What tasks return, as they end."""
+    """The results of tasks, in the order in which they end."""
     import ray
 
     with progress() as bar:

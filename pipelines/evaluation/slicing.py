@@ -1,4 +1,4 @@
-"""The parts of the test split that the report looks at one by one."""
+"""The parts of the test split that the report measures separately."""
 
 from collections.abc import Mapping
 
@@ -16,11 +16,11 @@ MOST_CAMERAS = 8
 def slices(
     splits: Mapping[str, PersonImages], features: Mapping[str, Features], whole: Group
 ) -> dict[str, dict[str, Metrics]]:
-    """Measures of all queries by source, occlusion, box and camera pair; what does not vary is left out.
+    """The measures of all queries by source, occlusion, box and camera pair; what does not vary is left out.
 
     Args:
-        splits: ``query`` and ``gallery``.
-        features: of the same splits.
+        splits: the images of ``query`` and ``gallery``.
+        features: the features of the same splits.
         whole: the result of the group ``all``.
     """
     query, rows = splits["query"], whole.query_rows
@@ -43,6 +43,6 @@ def slices(
 
 
 def _occlusion(path: str) -> str:
-    """Occluded-REID and Partial-REID keep such images in folders of their own."""
+    """An image's kind of occlusion, from the folder where Occluded-REID and Partial-REID keep it."""
     folder = path.partition("/")[0]
     return folder.partition("_body_images")[0] if folder.endswith("_body_images") else "not stated"

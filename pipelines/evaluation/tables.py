@@ -1,4 +1,4 @@
-"""The files of an evaluation that people and other programs read: CMC curves, queries, thresholds."""
+"""Writes the tables of an evaluation: CMC curves, queries, thresholds."""
 
 import csv
 import json
@@ -26,27 +26,27 @@ def write_cmc(path: Path, groups: Mapping[str, Group]) -> None:
 
 
 def write_queries(path: Path, groups: Mapping[str, Group], query: Features) -> None:
-    """What each query of each group found; average precision is empty where the query has no match."""
+    """The result of each query in each group; the average precision is empty if the query has no match."""
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["group", "query", "pid", "camid", "ap", "first_hit"])
         for name, group in groups.items():
             ranking = group.ranking
             for row, ap, hit in zip(group.query_rows, ranking.ap, ranking.first_hit, strict=True):
-                # The source's name before the file's path: two sources may have files of one path.
+                # With the source's name, because two sources may have files with the same path.
                 query_name = f"{str(query.pids[row]).partition('/')[0]}/{query.name(row)}"
                 value = "" if math.isnan(ap) else repr(float(ap))
                 rows.writerow([name, query_name, query.pids[row], query.camids[row], value, int(hit)])
 
 
 def write_thresholds(path: Path, pairs: PairDistances) -> None:
-    """The Euclidean distance up to which two embeddings are the same person, by false match rate."""
+    """The thresholds by false match rate: Euclidean distances up to which two embeddings are the same person."""
     points = {f"{rate:g}": asdict(point) for rate, point in operating_points(pairs)}
     path.write_text(json.dumps(points, indent=2, allow_nan=False) + "\n")
 
 
 def operating_points(pairs: PairDistances) -> list[tuple[float, OperatingPoint]]:
-    """The distance for each of :data:`FALSE_MATCH_RATES` that there are enough pairs for."""
+    """The threshold for each of :data:`FALSE_MATCH_RATES` for which there are enough pairs."""
     if not pairs.genuine.any():
         return []
     points = ((rate, pairs.at_false_match_rate(rate)) for rate in FALSE_MATCH_RATES)

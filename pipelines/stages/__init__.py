@@ -1,1 +1,1 @@
-"""The stages of ``dvc.yaml``, a module each: ``python -m pipelines.stages.NAME``."""
+"""The stages of ``dvc.yaml``, each in its own module: ``python -m pipelines.stages.NAME``."""

@@ -1,4 +1,4 @@
-"""Stage ``build_dataset``: raw folders to the dataset that every later stage reads."""
+"""Stage ``build_dataset``: builds the dataset that every later stage reads from the raw folders."""
 
 import sys
 from collections.abc import Sequence

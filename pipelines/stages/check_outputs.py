@@ -1,7 +1,7 @@
-"""Stage ``check_outputs``: what lies where outputs will lie is DVC's own, or no stage runs.
+"""Stage ``check_outputs``: stops DVC before it deletes files of yours that are in an output's place.
 
-DVC deletes a stage's outputs before it starts the stage, whoever made them. So all other stages depend on this one,
-which runs where a working copy is new: its own output is not there yet.
+DVC deletes a stage's outputs before it starts the stage, whoever made them. So all other stages depend on this one.
+It runs once in a new working copy, where its own output does not exist yet.
 """
 
 import subprocess
@@ -16,7 +16,7 @@ from pipelines.base.paths import CHECKED
 if TYPE_CHECKING:
     from dvc.output import Output
 
-TEXT = "DVC deletes and makes anew what dvc.yaml names below data, models and reports. Keep nothing else there.\n"
+TEXT = "DVC deletes and rewrites what dvc.yaml names below data, models and reports. Keep nothing else there.\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,10 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run() -> None:
-    """Refuse what DVC would delete and cannot bring back, then say that this was done.
+    """Refuse if DVC would delete something that it cannot restore; otherwise write ``data/.checked``.
 
     Raises:
-        CuhsError: a parameter is impossible, an output's place holds something else, or git has files there.
+        CuhsError: a parameter is impossible, an output's place holds something else, or git tracks files there.
     """
     params.load()
     # Not at the top: it takes a second to import.
@@ -49,7 +49,7 @@ def _check(out: "Output") -> None:
     if listed.stdout:
         raise CuhsError(f"{out.def_path}: DVC would delete it, and git has files there; git mv them elsewhere")
     found = out.get_hash()
-    # What the lock names was made here; what the cache holds can be had again.
+    # What dvc.lock names was made by DVC; what the cache holds can be restored.
     if found != out.hash_info and not out.cache.exists(found.value):
         raise CuhsError(f"{out.def_path}: DVC would delete it and did not make it; move it elsewhere, or delete it")
 

@@ -1,4 +1,4 @@
-"""Stage ``evaluate``: CMC and mAP of every group with intervals, and the report."""
+"""Stage ``evaluate``: computes CMC and mAP of every group with intervals, and writes the report."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Stage ``pretrain_hsl``: the head-shoulder localiser (Eq. 15), trained before the network."""
+"""Stage ``pretrain_hsl``: trains the head-shoulder localiser (Eq. 15), before the network."""
 
 import sys
 from collections.abc import Sequence

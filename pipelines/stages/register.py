@@ -1,6 +1,7 @@
-"""Stage ``register``: the evaluated model becomes a version in MLflow's registry, and the champion if it is better.
+"""Stage ``register``: makes the evaluated model a version in MLflow's registry, and the champion if it is better.
 
-Better means: on the same queries, by a paired bootstrap over identities, in the metric of ``registry.metric``.
+Better means better on the same queries, by a paired bootstrap over identities, in the metric that ``registry.metric``
+names.
 """
 
 import sys
@@ -10,10 +11,10 @@ from pipelines.base import cli, params
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Register, or with ``--dry-run`` and ``--rollback`` what these say; returns the exit code."""
+    """Register, or do what ``--dry-run`` or ``--rollback`` asks for; returns the exit code."""
     parser = cli.parser("python -m pipelines.stages.register", __doc__)
     instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--dry-run", action="store_true", help="register nothing; say what would be decided")
+    instead.add_argument("--dry-run", action="store_true", help="register nothing, only print what would be decided")
     instead.add_argument(
         "--rollback",
         nargs="?",

@@ -1,4 +1,4 @@
-"""Stage ``synthesize``: FG-Synth, the dataset that needs no download, as raw images."""
+"""Stage ``synthesize``: draws the raw images of FG-Synth, the dataset that needs no download."""
 
 import sys
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Stage ``train``: the network (Eq. 14), its localiser frozen."""
+"""Stage ``train``: trains the network (Eq. 14) with the localiser frozen."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Stage ``tune``: the search of what ``tune.space`` names, on held-out training identities."""
+"""Stage ``tune``: searches the parameters that ``tune.space`` names, judged on held-out training identities."""
 
 import sys
 from collections.abc import Sequence

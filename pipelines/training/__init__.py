@@ -1,1 +1,1 @@
-"""Ray Train around the trainings of :mod:`cuhs.training`: workers, checkpoints, progress, notices to stop."""
+"""Runs the trainings of :mod:`cuhs.training` on Ray Train: workers, checkpoints, progress, notices to stop."""

@@ -1,4 +1,4 @@
-"""The training of the head-shoulder localiser (Eq. 15), in an MLflow run of its own."""
+"""Trains the head-shoulder localiser (Eq. 15), in its own MLflow run."""
 
 import json
 import logging
@@ -20,12 +20,13 @@ log = logging.getLogger(__name__)
 
 
 def train_localiser(p: Params) -> None:
-    """Train ``models/hsl``; an interrupted training goes on from its last checkpoint.
+    """Train ``models/hsl``; an interrupted training continues from its last checkpoint.
 
-    Without any box there is nothing to learn: the model is then empty, and variants with a learned region fail.
+    If no training image has a box, there is nothing to learn: the model is empty, and variants with a learned region
+    fail.
 
     Raises:
-        CuhsError: as :func:`.ray_training.train`, or the dataset is missing or has too few boxes.
+        CuhsError: as for :func:`.ray_training.train`, or the dataset is missing or has too few boxes.
         Terminated: at SIGTERM, after a checkpoint was saved.
     """
     images = PersonImages(DATASET, "train", p.image.height, p.image.width)

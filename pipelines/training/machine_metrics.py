@@ -1,4 +1,4 @@
-"""How busy a worker and its machine are, for MLflow and for Prometheus."""
+"""Measures how busy a worker and its machine are, for MLflow and Prometheus."""
 
 import threading
 from contextlib import suppress
@@ -8,11 +8,11 @@ EVERY_S = 5.0
 
 
 class Gauges:
-    """What a worker shows Prometheus, by gauges of Ray's, which puts ``ray_`` before their names.
+    """A worker's metrics for Prometheus, as Ray gauges; Ray puts ``ray_`` before their names.
 
     Args:
         run: the training's name.
-        rank: of the worker.
+        rank: the worker's rank.
     """
 
     def __init__(self, run: str, rank: int) -> None:
@@ -28,11 +28,11 @@ class Gauges:
 
 
 class MachineMetrics(threading.Thread):
-    """Tells the board how busy this machine is, until the worker ends; one worker of each machine does.
+    """Reports how busy this machine is until the worker ends; only one worker of each machine reports.
 
     Args:
-        board: its actor.
-        context: the worker's, of Ray Train.
+        board: the actor to report to, a :class:`.progress.Board`.
+        context: the worker's Ray Train context.
     """
 
     def __init__(self, board: Any, context: Any) -> None:
@@ -44,14 +44,14 @@ class MachineMetrics(threading.Thread):
         self._over = threading.Event()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop measuring."""
         self._over.set()
 
     def run(self) -> None:
-        """Look every :data:`EVERY_S` seconds."""
+        """Measure every :data:`EVERY_S` seconds."""
         if not self._first:
             return
-        # Importing MLflow takes seconds, and the training need not wait for it.
+        # Imported in this thread: it takes seconds, and the training need not wait for it.
         from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
         from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
         from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor

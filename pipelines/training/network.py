@@ -1,4 +1,4 @@
-"""The main training (Eq. 14): the network with its localiser frozen, in the MLflow run of the model."""
+"""The main training (Eq. 14): trains the network with its localiser frozen, in the model's MLflow run."""
 
 import json
 import logging
@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 
 
 def train_network(p: Params) -> None:
-    """Train ``models/cuhs``; an interrupted training goes on from its last checkpoint.
+    """Train ``models/cuhs``; an interrupted training continues from its last checkpoint.
 
     Raises:
-        CuhsError: as :func:`.ray_training.train`, or the dataset or the localiser is missing.
+        CuhsError: as for :func:`.ray_training.train`, or the dataset or the localiser is missing.
         Terminated: at SIGTERM, after a checkpoint was saved.
     """
-    # Building it here first shows impossible parameters before any worker starts.
+    # Building the network here first reveals impossible parameters before any worker starts.
     network = CUHS(p.network, load_hsl(HSL) if p.network.learned_stream else None)
     data = data_version()
     inputs = {
@@ -54,7 +54,7 @@ def train_network(p: Params) -> None:
     if network.localiser is not None:
         images = PersonImages(DATASET, "train", p.image.height, p.image.width)
         held = held_out_loader(images, boxed_split(images, p)[1], p.evaluate.batch)
-        # The bar of the freezing: after the main training the localiser answers as it did before.
+        # Shows that freezing worked: the IoU must be the same as before the main training.
         metrics["hsl/iou_after_training"] = mean_iou(network.localiser, held, torch.device("cpu"))
         run.tags({"cuhs.localiser_run": read_card(HSL).about["run"]})
         metrics["hsl/iou"] = json.loads(HSL_METRICS.read_text())["iou"]

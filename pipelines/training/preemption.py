@@ -1,7 +1,7 @@
-"""What happens when a machine, or the stage itself, is told that it has to go.
+"""Notices that a machine, or the stage itself, has to stop.
 
-Where Ray drains a node, a checkpoint is saved at once, and training goes on until the node is gone. Where the stage
-gets SIGTERM, a checkpoint is saved and the training ends. Either way all workers hear of it after the same step.
+If Ray drains a node, a checkpoint is saved at once, and training continues until the node is gone. If the stage gets
+SIGTERM, a checkpoint is saved and the training ends. Either way, all workers learn of it after the same step.
 """
 
 import time
@@ -9,15 +9,15 @@ from typing import Any
 
 
 class Notices:
-    """What the workers of a training hear; each of them asks after each of its steps.
+    """Tells a training's workers of such notices; each worker calls :meth:`new` after each step.
 
-    Ray's own question is a barrier, and the workers have to agree on a step. So they ask every few steps only, about
-    every :data:`EVERY_S` seconds, or so seldom that it takes :data:`SHARE` of the time; the first worker says after
-    how many steps.
+    Asking Ray is a barrier for all workers, and they must agree on the step. So they ask only every few steps: about
+    every :data:`EVERY_S` seconds, or less often if asking would take more than :data:`SHARE` of the time. The first
+    worker decides after how many steps.
 
     Args:
         board: the actor that knows whether the stage got SIGTERM.
-        rank: of this worker.
+        rank: this worker's rank.
 
     Attributes:
         stop: whether the training has to end.
@@ -34,7 +34,7 @@ class Notices:
         self.stop = False
 
     def new(self) -> bool:
-        """Whether there is one that was not there before: the same answer on all workers."""
+        """Whether there is a new notice; all workers get the same answer."""
         self._left -= 1
         if self._left:
             return False
@@ -57,13 +57,13 @@ class Notices:
 
         try:
             return bool(ray.get(self._board.stopped.remote(), timeout=self.EVERY_S))
-        except Exception:  # the board is no reason for a training to fail
+        except Exception:  # a failure of the board must not end the training
             return False
 
     def _steps(self, took: float) -> int:
-        """Until the next question, where those since the last one took so long.
+        """The number of steps until the next question, given the seconds since the last one.
 
-        At most twice as many as before, as the first ones tell little of a GPU's pace.
+        At most twice as many as before, because the first steps say little about a GPU's speed.
         """
         seconds = max(self.EVERY_S, self._cost / self.SHARE)
         return max(1, min(2 * self._pause, round(seconds * self._pause / max(took, 1e-6))))

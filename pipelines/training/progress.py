@@ -1,8 +1,8 @@
-"""Progress of workers, wherever they run, drawn and tracked where the stage runs.
+"""Progress of the workers, shown and tracked by the stage's process.
 
-Ray forwards what workers print line by line, each prefixed and mixed with its own. So the first worker tells a
-small actor what it is doing, and a thread of the stage asks that actor and draws a bar. What MLflow gets goes the
-same way: workers need no access to it, and no training waits for it. Back to the workers goes one word only: stop.
+Ray forwards workers' output line by line, each line prefixed and mixed with Ray's own. So the first worker reports to
+a small actor, and a thread of the stage polls that actor and draws a bar. Metrics for MLflow take the same way:
+workers need no access to MLflow, and no training waits for it. The only message back to the workers is to stop.
 """
 
 import logging
@@ -28,13 +28,13 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class News:
-    """What happened since the board was asked last.
+    """What happened since the last :meth:`Board.take`.
 
     Attributes:
-        position: epochs done, of how many.
-        lines: to print.
-        history: measures of all epochs so far, where one ended.
-        machines: how busy machines were, each time they looked.
+        position: (epochs done, epochs in all).
+        lines: lines to print.
+        history: the measures of all epochs so far; empty if none ended since.
+        machines: the metrics of machines, one entry for each time that one reported.
     """
 
     position: tuple[float, float] = (0, 1)
@@ -44,60 +44,60 @@ class News:
 
 
 class Board:
-    """Holds the news. Runs as an actor."""
+    """Collects the news; runs as a Ray actor."""
 
     def __init__(self) -> None:
         self._news = News()
         self._stopped = False
 
     def move(self, done: float, total: float) -> None:
-        """Where the work is."""
+        """Set how many epochs are done."""
         self._news.position = (done, total)
 
     def end_epoch(self, line: str, history: Epochs) -> None:
-        """A line to print above the bar, and the measures of all epochs so far."""
+        """Add a line to print above the bar, and set the measures of all epochs so far."""
         self._news.lines.append(line)
         self._news.history = history
 
     def say(self, line: str) -> None:
-        """A line to print above the bar."""
+        """Add a line to print above the bar."""
         self._news.lines.append(line)
 
     def stop(self) -> None:
-        """The training has to end."""
+        """Tell the workers that the training has to end."""
         self._stopped = True
 
     def stopped(self) -> bool:
-        """Whether it has to."""
+        """Whether the training has to end."""
         return self._stopped
 
     def machine(self, values: dict[str, float]) -> None:
-        """How busy a machine is."""
+        """Add the metrics of a machine."""
         self._news.machines.append(values)
 
     def take(self) -> News:
-        """What is new."""
+        """Return the news, and start anew."""
         news, self._news = self._news, News(self._news.position)
         return news
 
 
 @contextmanager
 def board(label: str | None, run: "Run") -> Iterator[Any]:
-    """A board whose news are drawn and tracked while the block runs; yields the actor's handle.
+    """A board whose news are shown and tracked while the block runs; yields the actor's handle.
 
     Args:
-        label: before the bar; none draws nothing.
-        run: that epochs and machines are logged into.
+        label: the text before the bar; none shows nothing.
+        run: the MLflow run that gets the epochs' and machines' metrics.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    # On this machine: on another it might be lost, and what is told with it.
+    # On this machine, because another one might be lost, and the news with it.
     here: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
     over = threading.Event()
     queue: SimpleQueue[News | None] = SimpleQueue()
-    # A thread of its own: a slow server does not hold up the bar.
+    # In its own thread, so that a slow server does not hold up the bar.
     tracker = threading.Thread(target=_track, args=(run, queue), daemon=True)
     tracker.start()
     with Progress(
@@ -128,7 +128,7 @@ def _read(actor: Any, bars: Progress, task: TaskID, queue: "SimpleQueue[News | N
         last = over.wait(0.5)
         try:
             news: News = ray.get(actor.take.remote(), timeout=10)
-        except Exception:  # progress is no reason for a training to fail
+        except Exception:  # a failure to show progress must not end the training
             if last:
                 return
             continue
@@ -149,17 +149,17 @@ def _track(run: "Run", queue: "SimpleQueue[News | None]") -> None:
                 run.machine(values)
             if news.history:
                 run.history(news.history)
-        except Exception as error:  # nor is tracking; all epochs are given again when the training ends
+        except Exception as error:  # nor must a failure to track; all epochs are logged again when the training ends
             log.warning("epochs are not tracked for now (%s)", error)
 
 
 class WorkerProgress:
-    """What the first worker tells the board; the others tell nothing.
+    """Reports the first worker's progress to the board; on other workers it does nothing.
 
     Args:
         actor: the board.
-        rank: of the worker.
-        epochs: of the whole training.
+        rank: the worker's rank.
+        epochs: the number of epochs of the whole training.
     """
 
     EVERY_S = 0.5
@@ -170,18 +170,18 @@ class WorkerProgress:
         self._last = 0.0
 
     def position(self, epoch: int, done: int, steps: int) -> None:
-        """``done`` of ``steps`` of an epoch, counted from 0."""
+        """Report that ``done`` of ``steps`` of an epoch, counted from 0, are done."""
         if self._actor is not None and time.monotonic() - self._last > self.EVERY_S:
             self._last = time.monotonic()
             self._actor.move.remote(epoch + done / steps, self._epochs)
 
     def say(self, line: str) -> None:
-        """A line to print above the bar."""
+        """Print a line above the bar."""
         if self._actor is not None:
             self._actor.say.remote(line)
 
     def end_epoch(self, history: Epochs) -> None:
-        """The measures of all epochs so far; the last one's main measures are printed."""
+        """Report the measures of all epochs so far; the main ones of the last epoch are printed."""
         if self._actor is not None:
             shown = "  ".join(f"{key} {value:.4g}" for key, value in history[-1].items() if "/" not in key)
             self._actor.end_epoch.remote(f"epoch {len(history):>3}/{self._epochs}  {shown}", history)

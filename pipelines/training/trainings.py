@@ -1,4 +1,4 @@
-"""The two trainings as a worker builds them: data, model, sampler, optimiser, for its rank."""
+"""The two trainings as each worker builds them for its rank: data, model, sampler, optimiser."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ from pipelines.base.params import Params
 
 
 class _OnWorker:
-    """What both have on a worker; ``wrapped`` is the model, distributed where there are several."""
+    """What both trainings share; ``wrapped`` is the model, wrapped if there are several workers."""
 
     wrapped: nn.Module
     sampler: IdentitySampler | ShuffleSampler
@@ -35,14 +35,14 @@ class _OnWorker:
     def _pass(
         self, train: Callable[..., dict[str, float]], epoch: int, part: EpochPart, on_step: OnStep
     ) -> dict[str, float]:
-        """What is left of an epoch, by one of the functions of :mod:`cuhs.training`."""
+        """Train the rest of an epoch with one of the functions of :mod:`cuhs.training`."""
         self.sampler.set_epoch(epoch, part.steps)
         rest = Epoch(epoch, len(self.sampler), part, on_step)
         return train(self.wrapped, self.loader, self.optimizer, self.config, rest)
 
 
 class HslRun(_OnWorker):
-    """First step: the localiser on the boxed training images of all but the held-out identities."""
+    """The first step: trains the localiser on the training images with boxes, without the held-out identities."""
 
     def __init__(self, params: Params, paths: dict[str, str], device: torch.device, rank: int, workers: int) -> None:
         self.config, self.device, self.rank = params.pretrain_hsl, device, rank
@@ -66,7 +66,7 @@ class HslRun(_OnWorker):
 
 
 class ReIDRun(_OnWorker):
-    """Second step: the whole network, its localiser frozen."""
+    """The second step: trains the whole network with its localiser frozen."""
 
     def __init__(self, params: Params, paths: dict[str, str], device: torch.device, rank: int, workers: int) -> None:
         self.config, self.device = params.train, device
@@ -98,12 +98,12 @@ class ReIDRun(_OnWorker):
 
 
 def boxed_split(images: PersonImages, params: Params) -> tuple[np.ndarray, np.ndarray]:
-    """Boxed images to train the localiser on, and those of held-out identities to judge it by.
+    """Indices of the images with boxes: those to train the localiser on, and the held-out ones to judge it on.
 
-    Where a box was put at a fixed place for want of a better one, nothing is judged, unless there is no other.
+    Fixed boxes (the upper third) are not used for judging, unless there are no others.
 
     Raises:
-        CuhsError: there are too few boxes to learn anything from.
+        CuhsError: there are too few boxes to learn from.
     """
     config = params.pretrain_hsl
     boxed = images.pids[~np.isnan(images.boxes[:, 0])]
@@ -118,7 +118,7 @@ def boxed_split(images: PersonImages, params: Params) -> tuple[np.ndarray, np.nd
 
 
 def held_out_loader(images: PersonImages, held: np.ndarray, batch: int) -> DataLoader[Batch]:
-    """The held-out images as they are."""
+    """A loader of the held-out images, in order."""
     return DataLoader(Subset(images, held.tolist()), batch_size=batch, collate_fn=collate)  # type: ignore[arg-type]
 
 
@@ -131,13 +131,13 @@ def _loader(
         num_workers=processes,
         collate_fn=collate,
         pin_memory=device.type == "cuda",
-        # Fork would copy the threads' locks of the training process.
+        # With fork, loaders would inherit locks that threads of the training process hold.
         multiprocessing_context="forkserver" if processes else None,
     )
 
 
 def _distributed(model: nn.Module, sync_bn: bool, device: torch.device) -> nn.Module:
-    """The model on its device, channels-last, wrapped for several workers where there are several."""
+    """The model on its device, channels-last, wrapped for distributed training if there are several workers."""
     import ray.train.torch
 
     if sync_bn and device.type == "cpu":

@@ -1,1 +1,1 @@
-"""Searching parameters with Ray Tune."""
+"""Searches parameters with Ray Tune."""

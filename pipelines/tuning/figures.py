@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 Trials = Sequence[tuple[Mapping[str, Any], float]]
-# {key: {kind: values}}, as `tune.space` has it.
+# {key: {kind: values}}, the form of `tune.space`.
 Space = Mapping[str, Mapping[Any, list[Any]]]
 
 
@@ -18,9 +18,9 @@ def draw(folder: Path, space: Space, trials: Trials) -> None:
     """Write ``parallel_coordinates.png`` and, from four trials on, ``importance.png``.
 
     Args:
-        folder: to write into.
-        space: what was searched.
-        trials: (values, mAP) of each.
+        folder: where to write.
+        space: the searched ranges.
+        trials: the (values, mAP) of each trial.
     """
     _parallel(space, trials).savefig(folder / "parallel_coordinates.png", dpi=130)
     if len(trials) >= 4:
@@ -28,7 +28,7 @@ def draw(folder: Path, space: Space, trials: Trials) -> None:
 
 
 def importance(space: Space, trials: Trials) -> dict[str, float]:
-    """Share of the mAP's variance that each key explains (fANOVA, by Optuna), largest first."""
+    """The share of the mAP's variance that each key explains (fANOVA, by Optuna), largest first."""
     ranges = {key: _distribution(kind, values) for key, one in space.items() for kind, values in one.items()}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
@@ -76,7 +76,7 @@ def _parallel(space: Space, trials: Trials) -> Figure:
 
 
 def _heights(column: list[Any]) -> list[float]:
-    """Places between 0 and 1: by value for numbers, by order for the rest."""
+    """Heights between 0 and 1: by value for numbers, by sorted order for everything else."""
     numbers = all(isinstance(value, int | float) for value in column)
     places = column if numbers else [sorted(map(str, column)).index(str(value)) for value in column]
     low, high = min(places), max(places)

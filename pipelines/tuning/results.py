@@ -1,4 +1,4 @@
-"""What a search leaves in ``reports/tuning``: the best values, all trials, two figures."""
+"""Writes the results of a search to ``reports/tuning``: the best values, all trials, two figures."""
 
 import csv
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ def write(p: Params, trials: Sequence[Trial]) -> None:
     """Write ``best.yaml``, ``trials.csv`` and the figures, and print the trials.
 
     Args:
-        p: the parameters that the search began with.
-        trials: best first; the first one did not fail.
+        p: the parameters of the search.
+        trials: all trials, best first; the first one must not have failed.
     """
     TUNING.mkdir(parents=True, exist_ok=True)
     best = trials[0]

@@ -1,7 +1,7 @@
-"""Searching parameters with Ray Tune, judged on held-out training identities. The test split takes no part.
+"""Searches parameters with Ray Tune, judged on held-out training identities, never on the test split.
 
-Each trial is a Ray Train run and a child of the search's MLflow run. A search that was killed keeps its finished
-trials when it is started again, and the others go on from their last epoch.
+Each trial is a Ray Train run and a child of the search's MLflow run. A killed search that is started again keeps its
+finished trials and continues the others from their last epoch.
 """
 
 import logging
@@ -22,8 +22,8 @@ from pipelines.training import ray_training
 from pipelines.tuning import results
 from pipelines.tuning.trial import VALIDATION, Trial, run_trial, title, trial_name
 
-# Trials are driven from the machine of the search, where their records lie, and take no CPU from their workers: of
-# what Ray calls a node's own resource there is 1, and any number of them fits.
+# Trials are driven from the machine of the search, which holds their records. They take no CPU from their workers:
+# each node has 1 of its own Ray resource, and this share of it lets any number of trials fit.
 ON_THIS_NODE = 0.001
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def search(p: Params) -> None:
 
 def _search(p: Params, paths: dict[str, str], name: str, parent: Run, data: str) -> list[Trial]:
     """All trials, best first."""
-    # Ray Tune would take Ctrl-C for "that is enough"; here it ends the stage, and the same command goes on.
+    # Ray Tune would take Ctrl-C for "that is enough". Here Ctrl-C ends the stage, and the same command continues it.
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")
@@ -98,7 +98,7 @@ def _search(p: Params, paths: dict[str, str], name: str, parent: Run, data: str)
 
 
 def _trial(name: str, result: Any) -> Trial:
-    """A trial from what Ray Tune says of it."""
+    """A trial, made from Ray Tune's result."""
     metrics, values = result.metrics or {}, dict(result.config or {})
     marker: Path = RUNS / name / trial_name(values) / "mlflow_run"
     return Trial(
@@ -150,7 +150,7 @@ def _lines() -> Any:
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
         ) -> None:
-            # Here: Ray stores this object, and a console cannot be stored.
+            # Not at the top: Ray pickles this object, and a console cannot be pickled.
             from pipelines.base.console import console
 
             done = sum(t.status == "TERMINATED" for t in trials)

@@ -25,13 +25,13 @@ VALIDATION = "validation/mAP"
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of a trial.
+    """A trial's result.
 
     Attributes:
-        values: by parameter.
-        score: mAP in percent on the held-out identities; none where the trial failed.
-        epochs: that it was trained for.
-        run: in MLflow; none where it was never opened.
+        values: its value of each parameter.
+        score: mAP in percent on the held-out identities; none if the trial failed.
+        epochs: how many epochs it was trained for.
+        run: its MLflow run; none if it was never opened.
     """
 
     values: dict[str, Any]
@@ -41,12 +41,12 @@ class Trial:
 
     @property
     def title(self) -> str:
-        """Its values in one line."""
+        """The values in one line."""
         return title(self.values)
 
 
 class TrialRun(ReIDRun):
-    """The second step on a part of the training identities, judged on the others after each epoch."""
+    """The second step, trained on part of the training identities and judged on the others after each epoch."""
 
     def _images(self, params: Params, paths: dict[str, str]) -> PersonImages:
         self.params = params
@@ -56,7 +56,7 @@ class TrialRun(ReIDRun):
         return images.take(trained)
 
     def epoch(self, epoch: int, part: EpochPart, on_step: OnStep) -> dict[str, float]:
-        """One pass, then ``validation/mAP`` of ``tune.group`` in percent; every worker ranks the whole of it."""
+        """One pass, then ``validation/mAP`` of ``tune.group`` in percent; each worker ranks all held-out images."""
         metrics = super().epoch(epoch, part, on_step)
         network, p = self.model.network, self.params
         query, gallery = (extract(network, images, p, self.device) for images in self.judged_on)
@@ -77,11 +77,11 @@ def run_trial(
     data: str,
     scaled: dict[str, Any],
 ) -> None:
-    """One trial, in a process of Ray Tune's: a Ray Train run with these values."""
+    """Run one trial in a process of Ray Tune: a Ray Train run with these values."""
     from ray.tune.integration.ray_train import TuneReportCallback
 
     p = with_values(base, values)
-    # Tune starts this in a folder of its own; everything is named absolutely.
+    # Ray Tune starts this in its own folder, but paths are relative to the project's root.
     os.chdir(folder.parents[1])
     name = trial_name(values)
     run = stage_runs.start_or_resume(
@@ -91,7 +91,7 @@ def run_trial(
 
 
 def trial_name(values: Mapping[str, Any]) -> str:
-    """The name of a trial's run directory, the same for the same values."""
+    """The name of a trial's run directory; the same values give the same name."""
     return f"trial-{hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
@@ -101,5 +101,5 @@ def title(values: Mapping[str, Any]) -> str:
 
 
 def text(value: Any) -> str:
-    """A value as ``dvc exp run -S`` takes it."""
+    """A value in the form that ``dvc exp run -S`` accepts."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -121,13 +121,13 @@ def test_a_run_brings_its_commit_parameters_and_data_and_nothing_else(
     "commit", ["-f", "--orphan=x", "HEAD", "main", "0" * 39, "0" * 41, "0" * 40 + "\n", "A" * 40]
 )
 def test_what_is_no_commit_is_not_given_to_git(commit: str, logged: Logged, project: Path) -> None:
-    with pytest.raises(CuhsError, match="which is no commit; see who can write to MLflow"):
+    with pytest.raises(CuhsError, match="which is not a commit; see who can write to MLflow"):
         check_out(logged(commit=commit))
     assert unchanged(project)
 
 
 def test_a_file_that_is_too_large_or_a_folder_is_refused(logged: Logged, project: Path) -> None:
-    with pytest.raises(CuhsError, match=r"reproduce/params\.yaml is refused, it is no file of at most \d+ bytes"):
+    with pytest.raises(CuhsError, match=r"reproduce/params\.yaml is refused, it is not a file of at most \d+ bytes"):
         check_out(logged({"params.yaml": b"#" * (LIMIT + 1)}))
     assert unchanged(project)
 

@@ -62,7 +62,7 @@ def test_images_are_shown_as_they_are_read(tmp_path: Path, monkeypatch: pytest.M
     assert ["query", "1", "1", "1", "1", "0"] in rows
     assert ["gallery", "3", "1", "3", "1", "0"] in rows
     assert ["all", "6", "3", "4", "1", "1"] in rows
-    assert ["note: 1 images have other names than the layout's: query/hall [2].jpg"] in rows
+    assert ["note: 1 images have names that do not fit the layout: query/hall [2].jpg"] in rows
     assert ["note: 2 identities have no label and count as other"] in rows
     assert [f"note: 1 rows of {files.boxes} name no image of the source: gone.jpg"] in rows
 
