@@ -11,6 +11,11 @@ MAX_PIXELS = 50_000_000
 
 JPEG_QUALITY = 95
 
+# No other decoder sees a file: some start programs (EPS: Ghostscript), and none is needed for photographs.
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
+# A converted image whose values all lie so close together, of 255, shows nothing.
+FLAT = 2
+
 _ORIENTATION = 0x0112  # EXIF tag
 _PNG_BIT_DEPTH = 24  # offset in the file: signature, chunk length and type, width, height
 
@@ -44,7 +49,7 @@ def load(data: bytes) -> Encoded:
     if not data:
         raise BadImage("empty file")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             if min(width, height) < MIN_SIDE:
                 raise BadImage(f"{width}×{height} pixels; a side is under {MIN_SIDE}")
@@ -76,6 +81,8 @@ def _is_plain(image: Image.Image, data: bytes) -> bool:
 
 def _encode(image: Image.Image) -> Encoded:
     upright = _to_rgb(ImageOps.exif_transpose(image))
+    if np.ptp(np.asarray(upright), axis=(0, 1)).max() <= FLAT:
+        raise BadImage(f"{image.mode} pixels that are of one value after conversion to 8-bit RGB")
     buffer = io.BytesIO()
     if image.format in ("JPEG", "MPO"):
         upright.save(buffer, "JPEG", quality=JPEG_QUALITY)
@@ -85,12 +92,25 @@ def _encode(image: Image.Image) -> Encoded:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        # 16-bit grey: Pillow's own conversion would clip at 255 instead of scaling.
-        grey = np.asarray(image).astype(np.float64) / 257
-        return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode.startswith(("I", "F")):
+        # Pillow's own conversion would clip at 255 instead of scaling.
+        grey = np.asarray(image).astype(np.float64)
+        return Image.fromarray((grey * _to_8_bits(image.mode, grey)).round().astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         # The colour of fully transparent pixels is arbitrary; use white, as viewers do.
         layered = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
     return image.convert("RGB")
+
+
+def _to_8_bits(mode: str, values: np.ndarray) -> float:
+    """Return the factor that brings integer or float pixels to 0 to 255, told from their range."""
+    low, high = float(values.min()), float(values.max())
+    if not low >= 0:  # NaN, too
+        raise BadImage(f"{mode} pixels from {low:g} to {high:g}; save it with 8 bits")
+    # Files of wider types often hold 8-bit values.
+    ranges = {1.0: 255.0, 255.0: 1.0} if mode == "F" else {255.0: 1.0, 65535.0: 1 / 257}
+    for largest, factor in ranges.items():
+        if high <= largest:
+            return factor
+    raise BadImage(f"{mode} pixels from {low:g} to {high:g}; save it with 8 bits")

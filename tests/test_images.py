@@ -68,7 +68,7 @@ ODD = {
     "palette": (file_of(noise("P"), "PNG"), "PNG"),
     "alpha": (file_of(noise("RGBA"), "PNG"), "PNG"),
     "grey and alpha": (file_of(noise("LA"), "PNG"), "PNG"),
-    "16 bits": (file_of(Image.fromarray(np.full((40, 16), 25_700, np.uint16)), "PNG"), "PNG"),
+    "16 bits": (file_of(Image.fromarray(np.tile(257 * np.arange(100, 116, dtype=np.uint16), (40, 1))), "PNG"), "PNG"),
     "black and white": (file_of(noise("1"), "PNG"), "PNG"),
     "TIFF": (file_of(noise(), "TIFF"), "PNG"),
     "BMP": (file_of(noise(), "BMP"), "PNG"),
@@ -87,9 +87,11 @@ def test_an_unusual_file_becomes_upright_8_bit_rgb(data: bytes, form: str) -> No
 
 
 def test_16_bit_grey_is_scaled_and_transparency_is_white() -> None:
-    assert set(load(ODD["16 bits"][0]).pixels.ravel().tolist()) == {100}
+    assert set(load(ODD["16 bits"][0]).pixels.ravel().tolist()) == set(range(100, 116))
     clear = Image.new("RGBA", (16, 40), (255, 0, 0, 0))
-    assert load(file_of(clear, "PNG")).pixels.min() == 255
+    clear.paste((0, 0, 255, 255), (0, 0, 16, 20))
+    pixels = load(file_of(clear, "PNG")).pixels
+    assert (pixels[:20] == (0, 0, 255)).all() and (pixels[20:] == 255).all()
 
 
 def test_lossless_forms_keep_every_pixel() -> None:
@@ -103,3 +105,45 @@ def test_a_rotated_image_is_turned_the_right_way() -> None:
     upright = load(file_of(stored, "JPEG", exif=TURNED, quality=95))
     for pixels in (upright.pixels, np.asarray(Image.open(io.BytesIO(upright.data)))):
         assert pixels[:18].min() > 240 and pixels[22:].max() < 15
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale"), [(np.float32, 1 / 255), (np.float32, 1), (np.uint16, 1), (np.uint16, 257), (np.int32, 1)]
+)
+def test_pixels_of_wider_types_come_out_as_they_were_meant(dtype: type, scale: float) -> None:
+    meant = np.tile(np.arange(40, 240, 5, dtype=np.uint8), (64, 1))
+    buffer = io.BytesIO()
+    Image.fromarray((meant.astype(float) * scale).astype(dtype)).save(buffer, "TIFF")
+    found = load(buffer.getvalue()).pixels
+    np.testing.assert_allclose(found[..., 0], meant, atol=1)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "said"),
+    [
+        (np.full((64, 32), 0.5, np.float32), "of one value after conversion"),
+        (np.linspace(-1, 1, 64 * 32, dtype=np.float32).reshape(64, 32), "from -1 to 1; save it with 8 bits"),
+        (np.linspace(0, 4000, 64 * 32, dtype=np.float32).reshape(64, 32), "from 0 to 4000; save it with 8 bits"),
+        (np.full((64, 32), np.nan, np.float32), "save it with 8 bits"),
+        (np.linspace(0, 1e6, 64 * 32).astype(np.int32).reshape(64, 32), "to 1e\\+06; save it with 8 bits"),
+    ],
+)
+def test_pixels_that_mean_nothing_are_refused(pixels: np.ndarray, said: str) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "TIFF")
+    with pytest.raises(BadImage, match=said):
+        load(buffer.getvalue())
+
+
+def test_a_file_for_another_program_is_no_image() -> None:
+    with pytest.raises(BadImage, match="not an image"):
+        load(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 128\nshowpage\n")
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "GIF", "PPM", "JPEG2000"])
+def test_every_kind_of_photograph_is_read(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 255, (64, 32, 3), dtype=np.uint8))
+    buffer = io.BytesIO()
+    picture.save(buffer, kind)
+    assert load(buffer.getvalue()).pixels.shape == (64, 32, 3)

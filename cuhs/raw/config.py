@@ -24,6 +24,8 @@ class Source(Config):
             published 14 points.
         detector: weights of a key point detector, ``coco`` or a file; see
             :func:`cuhs.build.boxes.detector.keypoint_rcnn`.
+        pids_per_split: whether training and testing identities are numbered apart, as in MSMT17: identity 5 is then
+            ``train-0005`` or ``test-0005``, also in label files, and 0 is a person.
         fixed_box: whether people without a box get the upper third of the image.
         classify: whether :mod:`cuhs.build.colours` finds the colour of people without a label.
     """
@@ -37,6 +39,9 @@ class Source(Config):
     boxes: Path | None = None
     keypoints: Path | None = Field(None, description="key points, for images without a row in `boxes`")
     detector: str | None = Field(None, description="Keypoint R-CNN for people without a box: coco, or a weights file")
+    pids_per_split: bool = Field(
+        False, description="training and testing identities are both numbered from 0, and are different people"
+    )
     fixed_box: bool = Field(False, description="use the upper third for people who still have no box")
     classify: bool = Field(True, description="find the colour of people without a label; false: they are `other`")
 

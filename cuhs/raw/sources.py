@@ -1,7 +1,7 @@
 """Reading of raw datasets: file names and annotation files."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cuhs.errors import CuhsError
@@ -20,7 +20,7 @@ from cuhs.raw.layouts import (
     pattern,
 )
 from cuhs.raw.layouts.listing import entries, image_tree
-from cuhs.raw.records import Layout, RawImage
+from cuhs.raw.records import JUNK, Layout, RawImage, written
 
 # Layouts whose identities have published attributes, and the variable that holds them.
 ATTRIBUTES: dict[Layout, str] = {"market1501": "market_attribute", "dukemtmc": "duke_attribute"}
@@ -59,6 +59,8 @@ def list_source(source: str, files: Source) -> Listed:
         raise CuhsError(f"data.sources: {source!r} is no name for a source; use letters, digits, - and _")
     try:
         images = [image for image in _read_layout(source, files) if _printable(image.path) == image.path]
+        if files.pids_per_split:
+            images = [_apart(image) for image in images]
         listed = {image.path for image in images}
         strays = [_printable(path) for path in _beside(files, listed) if path not in listed]
     except OSError as error:
@@ -111,6 +113,14 @@ def _read_layout(source: str, files: Source) -> list[RawImage]:
             if not files.pattern:
                 raise CuhsError(f"data.sources.{source}.pattern: missing; give a regular expression for the paths")
             return pattern.read(files.folder, files.pattern)
+
+
+def _apart(image: RawImage) -> RawImage:
+    """The image with an identity that says whether it trains or tests; junk stays junk."""
+    if image.pid == JUNK or image.split is None:
+        return image
+    part = "train" if image.split == "train" else "test"
+    return replace(image, pid=f"{part}-{written(image.pid)}")
 
 
 def _beside(files: Source, listed: set[str]) -> list[str]:

@@ -188,3 +188,30 @@ def test_a_folder_of_points_is_for_market1501_only(tmp_path: Path) -> None:
     files = Source(classify=False, layout="pattern", folder=tmp_path, pattern=r"(?P<pid>\d+)_\w", keypoints=tmp_path)
     with pytest.raises(CuhsError, match=r"sources\.own\.keypoints: 14 points are published for market1501 only"):
         list_source("own", files)
+
+
+def test_identities_that_are_numbered_from_0_in_training_and_in_testing_are_told_apart(tmp_path: Path) -> None:
+    names = ("bounding_box_train/0000_c1_01.jpg", "bounding_box_test/0000_c1_01.jpg", "query/0000_c2_01.jpg")
+    touch(tmp_path, *names, "bounding_box_test/-1_c1_01.jpg")
+    source = Source(layout="market1501", folder=tmp_path, pids_per_split=True)
+    found = {image.path: image.pid for image in list_source("msmt", source).images}
+    assert [found[name] for name in names] == ["train-0000", "test-0000", "test-0000"]
+    assert found["bounding_box_test/-1_c1_01.jpg"] == -1
+    (tmp_path / "labels.csv").write_text("pid,colour\ntest-0000,black\n")
+    labelled = source.model_copy(update={"clothing": tmp_path / "labels.csv"})
+    assert list_source("msmt", labelled).colours == {"test-0000": "black"}
+
+
+@pytest.mark.skipif(not os.environ.get("CUHS_CASES"), reason="CUHS_CASES names no folder of inputs that failed once")
+@pytest.mark.parametrize(
+    ("folder", "keys", "images"),
+    [
+        ("msmt_market/m", {"layout": "market1501", "pids_per_split": True}, 36),
+        ("msmt_bom/MSMT17", {"layout": "msmt17"}, None),
+        ("msmt_blank_end/MSMT17", {"layout": "msmt17"}, None),
+    ],
+)
+def test_inputs_that_failed_once(folder: str, keys: dict, images: int | None) -> None:
+    root = Path(os.environ["CUHS_CASES"]) / "raw" / folder
+    listed = list_source("s", Source(folder=root, **keys))
+    assert (listed.strays == [] and len(listed.images) == images) or (images is None and listed.images)

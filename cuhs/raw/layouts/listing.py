@@ -5,7 +5,13 @@ from pathlib import Path
 
 from cuhs.errors import CuhsError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
+# The extensions of `cuhs.images.FORMATS`.
+IMAGE_SUFFIXES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx"),
+    }
+)
 
 # Files and folders that only one layout has. DukeMTMC-reID has Market-1501's folders, so its file names decide.
 _TYPICAL = (

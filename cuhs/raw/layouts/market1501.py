@@ -6,8 +6,9 @@ from pathlib import Path
 from cuhs.raw.layouts.market_form import read_folders
 from cuhs.raw.records import RawImage
 
-# Identity, camera and sequence, frame, box; some copies have the extension twice.
-NAME = re.compile(r"(-1|\d+)_c(\d+)s\d+_\d+_\d+(?:\.jpg)?")
+# Identity, camera and sequence, frame, box; some copies have the extension twice. Other datasets in this form have no
+# sequence, and one running number, such as MSMT17 as toolboxes convert it.
+NAME = re.compile(r"(-1|\d+)_c(\d+)(?:s\d+)?_\d+(?:_\d+)*(?:\.jpg)?")
 
 
 def read(root: Path) -> list[RawImage]:

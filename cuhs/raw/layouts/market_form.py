@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from cuhs.raw.layouts.listing import named_images, nothing_found, require_folders
+from cuhs.errors import CuhsError
+from cuhs.raw.layouts.listing import entries, image_tree, named_images, nothing_found, require_folders
 from cuhs.raw.records import RawImage, Split
 
 FOLDERS: dict[str, Split] = {"bounding_box_train": "train", "bounding_box_test": "gallery", "query": "query"}
@@ -19,14 +20,27 @@ def read_folders(root: Path, layout: str, name: re.Pattern[str], example: str) -
         example: file name of this layout, for errors.
 
     Raises:
-        CuhsError: ``root`` or one of the folders is missing, or no image has a name of this layout.
+        CuhsError: ``root`` or one of the folders is missing, or one of them has no image with a name of this layout.
     """
     require_folders(root, layout, tuple(FOLDERS))
-    images = [
-        RawImage(path, int(match[1]), int(match[2]), split)
-        for folder, split in FOLDERS.items()
-        for path, match in named_images(root, root / folder, name)
-    ]
-    if not images:
+    found = {folder: named_images(root, root / folder, name) for folder in FOLDERS}
+    if not any(found.values()):
         raise nothing_found(root, layout, tuple(FOLDERS), example)
-    return sorted(images)
+    if empty := [folder for folder, images in found.items() if not images]:
+        counts = ", ".join(f"{len(images):,} in {folder}/" for folder, images in found.items())
+        raise CuhsError(
+            f"{root / empty[0]}: no image is named as in the {layout} layout, such as {example} ({counts})"
+            f"{_below(root / empty[0])}"
+        )
+    return sorted(
+        RawImage(path, int(match[1]), int(match[2]), FOLDERS[folder])
+        for folder, images in found.items()
+        for path, match in images
+    )
+
+
+def _below(folder: Path) -> str:
+    """Return the end of an error about a folder whose images lie in folders below it."""
+    if not (below := image_tree(folder)) or not entries(folder)[0]:
+        return ""
+    return f"; {len(below):,} images lie in folders below it: move them up, or use layout: pattern"

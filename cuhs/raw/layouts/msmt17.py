@@ -48,13 +48,15 @@ def read(root: Path) -> list[RawImage]:
 def _lines(root: Path, name: str) -> list[tuple[str, str, str]]:
     """Read path, camera and label from each line of a list."""
     try:
-        text = (root / name).read_text(encoding="utf-8")
+        text = (root / name).read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise CuhsError(f"{root}: no {name}, which the msmt17 layout expects{hint(root, 'msmt17')}") from error
     except UnicodeDecodeError as error:
         raise CuhsError(f"{root / name}: not a text file ({error}); copy it again") from error
     found = []
     for row, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
         match = LINE.fullmatch(line.strip())
         if not match:
             raise CuhsError(f"{root / name}, row {row}: {line!r} is not as in the msmt17 layout, such as {EXAMPLE}")

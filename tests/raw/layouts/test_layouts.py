@@ -122,7 +122,7 @@ def test_a_bad_list_of_msmt17_is_named(tmp_path: Path, content: bytes | None, me
 
 @pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".png", ".Bmp", ".tif", ".TIFF"])
 def test_every_image_extension_is_taken_in_any_case(tmp_path: Path, suffix: str) -> None:
-    touch(tmp_path, f"images_labeled/1_007_2_06{suffix}", "images_labeled/1_007_2_07.gif")
+    touch(tmp_path, f"images_labeled/1_007_2_06{suffix}", "images_labeled/1_007_2_07.pdf")
     assert cuhk03.read(tmp_path) == [RawImage(f"images_labeled/1_007_2_06{suffix}", 7, 2, None)]
 
 
@@ -289,3 +289,36 @@ def test_images_of_the_other_kind_are_told_by_what_the_folder_holds(tmp_path: Pa
     touch(tmp_path, "images_detected/1_001_1_01.png")
     with pytest.raises(CuhsError, match=r"no folder images_labeled/.*it holds images_detected"):
         cuhk03.read(tmp_path, "labeled")
+
+
+def test_a_part_of_market1501_without_an_image_is_named_with_the_counts_of_all(tmp_path: Path) -> None:
+    touch(
+        tmp_path, "bounding_box_train/0002/0002_c1s1_000451_03.jpg", "bounding_box_train/0003/0003_c2s1_000451_03.jpg"
+    )
+    touch(tmp_path, "bounding_box_test/0007_c1s1_000001_01.jpg", "query/0007_c2s1_000001_01.jpg")
+    with pytest.raises(CuhsError) as failed:
+        market1501.read(tmp_path)
+    said = str(failed.value)
+    assert "bounding_box_train: no image is named as in the market1501 layout" in said
+    assert "0 in bounding_box_train/, 1 in bounding_box_test/, 1 in query/" in said
+    assert "2 images lie in folders below it: move them up, or use layout: pattern" in said
+
+
+def test_market1501_s_form_without_sequences_is_read(tmp_path: Path) -> None:
+    names = ("bounding_box_train/0000_c14_1400.jpg", "bounding_box_test/0000_c1_0100.jpg", "query/0000_c2_0001.jpg")
+    touch(tmp_path, *names)
+    assert [(image.path, image.pid, image.camid) for image in market1501.read(tmp_path)] == [
+        (names[1], 0, 1),
+        (names[0], 0, 14),
+        (names[2], 0, 2),
+    ]
+
+
+@pytest.mark.parametrize("text", ["\ufeff{}\n", "{}\n\n", "\n{}\n  \n", "{}\r\n\r\n"])
+def test_msmt17_s_lists_may_have_a_byte_order_mark_and_blank_lines(tmp_path: Path, text: str) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "test").mkdir()
+    for name in ("train", "val", "query", "gallery"):
+        line = "0000/0000_000_01_0303morning_0008_0.jpg 0"
+        (tmp_path / f"list_{name}.txt").write_text(text.format(line), encoding="utf-8")
+    assert len(msmt17.read(tmp_path)) == 4
