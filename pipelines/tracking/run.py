@@ -19,9 +19,10 @@ from mlflow.exceptions import MlflowException
 from cuhs.errors import CuhsError
 from pipelines.base.paths import OUTBOX
 from pipelines.base.versions import git_commit
-from pipelines.tracking.mlflow_store import KEY, REFUSALS, Deleted, NotYet, StoredRun, line
+from pipelines.tracking.mlflow_store import REFUSALS, Deleted, NotYet, line
 from pipelines.tracking.outbox import KEY as KEY_FORM
 from pipelines.tracking.outbox import Entry, Outbox
+from pipelines.tracking.stored_run import KEY, StoredRun
 
 # A store that did not answer is left alone for so long: nobody waits for it with every entry.
 REST_S = 60.0

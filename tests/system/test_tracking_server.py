@@ -16,7 +16,7 @@ from mlflow.entities import Run as MlflowRun
 from infra.local.mlflow_server import MlflowServer
 from pipelines.base import params
 from pipelines.base.paths import OUTBOX
-from pipelines.tracking import mlflow_store
+from pipelines.tracking import stored_run
 from pipelines.tracking.outbox import Outbox
 from pipelines.tracking.run import Run
 from tests.system.gated_training import EPOCHS, PARAMS, stage
@@ -117,7 +117,7 @@ def assert_whole(server: MlflowServer, name: str, history: list[dict[str, float]
     assert times == sorted(times)
     assert run.info.status == "FINISHED"
     assert run.info.end_time >= times[-1]
-    assert run.data.params["train.lr"] == LR and len(run.data.params) > mlflow_store.PARAMS_AT_ONCE / 2
+    assert run.data.params["train.lr"] == LR and len(run.data.params) > stored_run.PARAMS_AT_ONCE / 2
     assert run.data.tags["cuhs.kind"] == "model" and run.data.tags["mlflow.note.content"] == "A number."
     assert run.data.metrics["parameters_mib"] == 0.1
     artifacts = client(server).list_artifacts(run.info.run_id, "model")
@@ -232,7 +232,7 @@ def test_answers_that_get_lost_make_nothing_twice(
     with running(server.port) as proxy:
         proxy.rule = every_other
         monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.url)
-        values = {"train": {"lr": LR}, **{f"other{i}": i for i in range(mlflow_store.PARAMS_AT_ONCE)}}
+        values = {"train": {"lr": LR}, **{f"other{i}": i for i in range(stored_run.PARAMS_AT_ONCE)}}
         run = Run.start("cuhs", "lost answers", {"cuhs.kind": "model"}, values, "A number.")
         for epoch in range(EPOCHS):
             run.history(history[: epoch + 1])

@@ -1,7 +1,8 @@
-"""Before ``dvc exp run`` composes ``params.yaml``: the stage ``check_outputs``, where it has not run yet.
+"""Runs the stage ``check_outputs``, if it has not run yet, before ``dvc exp run`` composes ``params.yaml``.
 
-DVC checks out all outputs by force before an experiment's first stage, so a stage comes too late. Hydra's plugins,
-which it looks for here (``.dvc/config``), are imported before that. The project itself need not be importable then.
+DVC checks out all outputs by force before an experiment's first stage, so a stage would come too late. Hydra's plugins
+are imported earlier, and ``.dvc/config`` names this folder as theirs. The project itself may not be importable then,
+so the check runs in a process of its own.
 """
 
 import subprocess

@@ -8,7 +8,8 @@ import pytest
 from pipelines.base import params
 from pipelines.base.paths import RUNS
 from pipelines.tracking import stage_runs
-from pipelines.tracking.mlflow_store import StoredRun, connect
+from pipelines.tracking.mlflow_store import connect
+from pipelines.tracking.stored_run import StoredRun
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"
 
