@@ -1,7 +1,8 @@
-"""``python -m benchmarks.build_dataset``: a dataset of Market-1501's size, beside the bare decoding of its files.
+"""``python -m benchmarks.build_dataset``: builds a dataset of Market-1501's size, beside bare decoding of its files.
 
-The files have Market-1501's names and numbers; their pixels are noise of about its files' size. Decoding them with
-Pillow on the same cores, before and after the build, is what no build can be faster than. The last line is JSON.
+The files have Market-1501's names and number; their pixels are noise that gives files of about the same size. No
+build can be faster than decoding them with Pillow on the same cores, which is measured before and after the build.
+The last line is JSON.
 """
 
 import argparse
@@ -35,7 +36,7 @@ BATCH = 64
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.build_dataset", description=__doc__)
-    parser.add_argument("--share", type=float, default=1.0, help="of Market-1501's images, for a quick look")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the images, for a quick look")
     share = parser.parse_args().share
     folder = Path(tempfile.mkdtemp(prefix="market1501-"))
     try:
@@ -73,7 +74,7 @@ def photograph(root: Path, share: float) -> list[list[str]]:
     for name in names(share):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A grid as fine as the waves that photographs are told apart by, so that no two look alike.
+        # A grid as fine as the waves that the search for duplicates compares, so that no two images look alike.
         grid = Image.fromarray(rng.integers(0, 256, (32, 16, 3), dtype=np.uint8))
         grid.resize((64, 128), Image.Resampling.BICUBIC).save(path, quality=60)
         files.append(str(path))
@@ -81,7 +82,7 @@ def photograph(root: Path, share: float) -> list[list[str]]:
 
 
 def names(share: float) -> Iterator[str]:
-    """``0002_c1s1_000451_03.jpg`` and so on, people in turn, each in turn in every camera."""
+    """File names such as ``0002_c1s1_000451_03.jpg``; people alternate, and each goes through all cameras."""
     test = range(TRAIN_PEOPLE + 1, TRAIN_PEOPLE + TEST_PEOPLE + 1)
     parts = (
         ("bounding_box_train", range(1, TRAIN_PEOPLE + 1), TRAIN),
@@ -99,7 +100,7 @@ def names(share: float) -> Iterator[str]:
 
 
 def decode_all(batches: list[list[str]]) -> float:
-    """Seconds to decode every file on all cores."""
+    """The seconds that all cores take to decode every file."""
     start = time.perf_counter()
     for _ in map_on_cores(decode, batches):
         pass
@@ -113,7 +114,7 @@ def decode(files: list[str]) -> None:
 
 
 class Memory:
-    """The most memory that this process and its children hold at a time, in bytes: shared pages count once."""
+    """The peak memory of this process and its children, in bytes; shared pages count once."""
 
     def __enter__(self) -> "Memory":
         self.before = self.peak = self._now()

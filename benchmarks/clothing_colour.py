@@ -1,9 +1,10 @@
 """``python -m benchmarks.clothing_colour --data RAW``: the clothing-colour classifier against labels given by eye.
 
-RAW holds ``cuhk03/``, ``partial_reid/`` and ``annotations/`` with their labels and boxes. Cross-validated over
-CUHK03's labelled identities, for which networks are fine-tuned from ImageNet's weights of MobileNetV2, a process a
-core; and as it comes with the project on Partial-REID, which it was not fitted to; ``--synth FOLDER`` adds FG-Synth.
-The last line is JSON. ``--fit`` fits it to all of CUHK03's labels anew.
+RAW holds ``cuhk03/``, ``partial_reid/`` and ``annotations/`` with their labels and boxes. The classifier is
+cross-validated over CUHK03's labelled identities; this fine-tunes networks from MobileNetV2's ImageNet weights, one
+process for each core. The classifier that the project ships is measured on Partial-REID, to which it was not fitted;
+``--synth FOLDER`` adds FG-Synth. The last line is JSON. ``--fit`` fits the shipped classifier to CUHK03's labels
+again.
 """
 
 import argparse
@@ -33,16 +34,16 @@ from cuhs.raw.records import Layout
 from cuhs.raw.sources import list_source, raw_bytes
 
 FOLDS = 5
-# Divisions into folds; one alone moves F1 by 0.01.
+# Divisions into folds; the choice of a single one moves F1 by 0.01.
 DIVISIONS = 5
-# Coverage is counted from this probability of the colour given.
+# Decisions with at least this probability count as sure.
 SURE = 0.8
 PROBABILITIES = (0.3, 0.34, 0.36, 0.38, 0.4, 0.42, 0.46, 0.5)
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images of labelled people of one source.
+    """The images of one source's labelled people.
 
     Attributes:
         features: (N, 1032) uint8 of :func:`cuhs.build.colours.measures.torso_features`.
@@ -58,7 +59,7 @@ class Labelled:
     worn: Mapping[int | str, str]
 
     def only(self, colour: str) -> "Labelled":
-        """A source where everybody wears ``colour``."""
+        """The part of the source in which everybody wears ``colour``."""
         kept = self.worn_by(self.pids) == colour
         pids, camids = list(compress(self.pids, kept)), list(compress(self.camids, kept))
         return Labelled(self.features[kept], self.cuts[kept], pids, camids, self.worn)
@@ -112,13 +113,13 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Fold:
-    """People to fit the classifier to, and others to ask it about, for one process.
+    """One fold, for one process: people to fit the classifier to, and held-out people to classify.
 
     Attributes:
-        sources: the first one's other people are fitted to, and of every one the people held out are asked about.
-        held_out: identities.
-        weights: of the MobileNetV2 to begin with.
-        seed: of the network's training.
+        sources: the classifier is fitted to the first one's other people, and classifies held-out people of each.
+        held_out: the identities held out.
+        weights: the weights of the MobileNetV2 to start from.
+        seed: the seed of the network's training.
     """
 
     sources: Sequence[Labelled]
@@ -129,7 +130,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Said:
-    """What both halves of a classifier say of people: (I,) their colours, and twice (I, 3) probabilities."""
+    """People's colours (I,), and the probabilities (I, 3) of the linear model and of the network for them."""
 
     colours: np.ndarray
     measured: np.ndarray
@@ -164,7 +165,7 @@ def labelled(layout: Layout, raw: Path) -> Labelled:
 
 
 def fit_all(source: Labelled, weights: str) -> None:
-    """Fit both halves of the classifier to all of CUHK03's people, and write them to where they are read from."""
+    """Fit both models of the classifier to all of CUHK03's people, and write them where the build reads them."""
     people, measures = source.measures
     model = fit(measures, source.worn_by(people).tolist(), f"CUHK03 camera pair 1, {len(people)} identities")
     network = trained(Task(weights, 0, source.torsos, source.targets))
@@ -173,9 +174,9 @@ def fit_all(source: Labelled, weights: str) -> None:
 
 
 def cross_validated(source: Labelled, weights: str) -> dict[str, Any]:
-    """Out-of-fold results on a source over several divisions, and if nobody in another colour were about.
+    """Out-of-fold results on a source over several divisions, and with only people in one colour.
 
-    The second is the harder case: nothing tells the camera's exposure but the background.
+    The latter is harder: only the background tells the camera's exposure.
     """
     alike = {colour: source.only(colour) for colour in ("black", "white")}
     people = np.array(source.measures[0], dtype=object)
@@ -201,7 +202,7 @@ def cross_validated(source: Labelled, weights: str) -> dict[str, Any]:
 
 
 def folds(colours: np.ndarray, seed: int) -> np.ndarray:
-    """(I,) a fold for each identity; every colour is shared out evenly."""
+    """(I,) a fold for each identity; every colour is spread evenly over the folds."""
     rng = np.random.default_rng(seed)
     fold_of = np.empty(len(colours), dtype=int)
     for colour in COLOURS:
@@ -211,7 +212,7 @@ def folds(colours: np.ndarray, seed: int) -> np.ndarray:
 
 
 def fold_says(fold: Fold) -> list[Said]:
-    """What a classifier fitted to the rest says of the people held out, in each of the fold's sources."""
+    """The answers of a classifier, fitted to the rest, on the held-out people in each of the fold's sources."""
     source = fold.sources[0]
     people, measures = source.measures
     rest = np.array([pid not in fold.held_out for pid in people])
@@ -222,7 +223,7 @@ def fold_says(fold: Fold) -> list[Said]:
 
 
 def asked(source: Labelled, pids: Collection[int | str], model: ColourModel, network: TorsoNetwork) -> Said:
-    """What a classifier says of some of a source's people."""
+    """The answers of a classifier on some of a source's people."""
     people, measures = source.measures
     meant = np.array([pid in pids for pid in people])
     images = np.array([pid in pids for pid in source.pids])
@@ -235,12 +236,12 @@ def asked(source: Labelled, pids: Collection[int | str], model: ColourModel, net
 
 
 def together(said: Sequence[Said]) -> Said:
-    """One after the other."""
+    """The answers of several folds, concatenated."""
     return Said(*(np.concatenate([getattr(part, name) for part in said]) for name in ("colours", "measured", "seen")))
 
 
 def by_probability(said: Said) -> dict[str, dict[str, float]]:
-    """F1 of black and white, were another probability asked for."""
+    """F1 of black and white for other probabilities from which they are assigned."""
     return {
         str(least): {colour: scores(said.joined, said.colours, least)[colour]["f1"] for colour in ("black", "white")}
         for least in PROBABILITIES
@@ -248,7 +249,7 @@ def by_probability(said: Said) -> dict[str, dict[str, float]]:
 
 
 def transferred(source: Labelled) -> dict[str, Any]:
-    """Results of the classifier that comes with the project."""
+    """The results of the classifier that the project ships."""
     said = asked(source, set(source.pids), fitted(), torso_network.fitted())
     return scores(said.joined, said.colours)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from cuhs.evaluation.features import Features
 
-# Identities differ in so few directions, whatever the number of dimensions of the feature.
+# Identities differ in this many directions, whatever the features' number of dimensions.
 _DIRECTIONS = 64
 
 
@@ -28,12 +28,12 @@ def people(
         queries: rows of the query.
         gallery: rows of the gallery, distractors and junk among them.
         dimensions: D.
-        signal: how far identities lie apart: 1 gives a well trained model's mAP, 0 features of chance.
-        identities: in the query.
-        cameras: that each row is drawn from.
-        distractors: share of the gallery that shows people of no query.
-        junk: share of the gallery that is junk.
-        seed: of everything drawn.
+        signal: how far identities are apart: 1 gives a well-trained model's mAP, 0 random features.
+        identities: the number of query identities.
+        cameras: the number of cameras that rows are drawn from.
+        distractors: the share of the gallery that shows people of no query.
+        junk: the share of the gallery that is junk.
+        seed: the seed of everything drawn.
     """
     rng = np.random.default_rng(seed)
     strangers = max(1, int(distractors * gallery) // 4)

@@ -1,7 +1,7 @@
 """``python -m benchmarks.instance_norm``: instance normalisation against PyTorch's layers, forward and backward.
 
-On maps as the IN blocks have them, channels-last, a batch of 64. Batch normalisation, which does the same
-arithmetic over another axis, is the mark to reach. The last line is JSON: time over batch normalisation's.
+The maps have the shapes of the IN blocks, channels-last, in a batch of 64. Batch normalisation does the same
+arithmetic over another axis, so its time is the limit. The last line is JSON: time over batch normalisation's.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def measured(layers: dict[str, nn.Module], channels: int, height: int, width: int, repeats: int) -> dict[str, float]:
-    """Shortest of ``repeats`` interleaved runs of each layer, in seconds."""
+    """The shortest of ``repeats`` interleaved runs of each layer, in seconds."""
     x, gradient = (
         torch.randn(64, channels, height, width).contiguous(memory_format=torch.channels_last) for _ in range(2)
     )

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.own FUNCTION FOLDER``: this project on the peers' arrays, in a process of its own."""
+"""``python -m benchmarks.own FUNCTION FOLDER``: runs this project on the peers' arrays, in its own process."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from cuhs.evaluation.reranking import rerank
 
 
 def save(folder: Path, query: Features, gallery: Features) -> None:
-    """Write both sides as ``peers/runner.py`` reads them."""
+    """Write both sides in the form that ``peers/runner.py`` reads."""
     for name, split in (("query", query), ("gallery", gallery)):
         np.save(folder / f"{name}.npy", split.values)
         np.save(folder / f"{name}_pids.npy", split.pids)
@@ -25,7 +25,7 @@ def save(folder: Path, query: Features, gallery: Features) -> None:
 
 
 def load(folder: Path) -> tuple[Features, Features]:
-    """What :func:`save` wrote."""
+    """Read what :func:`save` wrote."""
     query, gallery = (
         Features(*(np.load(folder / f"{name}{part}.npy") for part in ("", "_pids", "_camids")))
         for name in ("query", "gallery")
@@ -34,7 +34,7 @@ def load(folder: Path) -> tuple[Features, Features]:
 
 
 def run(function: str, folder: Path, threads: int) -> dict[str, float]:
-    """``seconds`` and ``extra_mb``, the peak of the memory above the features, of a function of this module."""
+    """The ``seconds`` of a function of this module, and ``extra_mb``, its peak memory on top of the features."""
     variables = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "benchmarks.own", function, str(folder)]
     done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True)

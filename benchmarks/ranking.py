@@ -1,7 +1,8 @@
 """``python -m benchmarks.ranking``: ranking beside the bare matrix product, fast-reid's Cython and torchreid.
 
-All in one run, repetitions interleaved, the best of each: what else the machine does meets all alike. The last
-line is JSON: our time over theirs, the memory above the features in MB, the largest difference of a result.
+Everything is measured in one run with interleaved repetitions, and the best of each counts, so that other work on the
+machine affects all alike. The last line is JSON: our time over theirs, the memory on top of the features in MB, the
+largest difference of a result.
 """
 
 import argparse
@@ -36,7 +37,7 @@ def main() -> None:
     for dimensions in (512, 2048, 6144):
         figures[f"vs_product_{dimensions}"] = beside_product(dimensions, 1.0, arguments.repeats)
         beside_product(dimensions, 0.0, arguments.repeats)
-    del figures["vs_product_512"]  # a product so small that counting is no longer little beside it; no claim
+    del figures["vs_product_512"]  # the product is so short that counting weighs more beside it; no claim
     per_pair(arguments.repeats)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -50,7 +51,7 @@ def main() -> None:
 
 
 def beside_product(dimensions: int, signal: float, repeats: int) -> float:
-    """Our time over that of the product alone, in chunks of the same size."""
+    """Our time over the time of the product alone, in chunks of the same size."""
     query, gallery = people(*MARKET, dimensions, signal=signal)
     product, ours = best(repeats, query, gallery, multiply, own.ranking)
     kind = "trained-like" if signal else "near-random"
@@ -63,7 +64,7 @@ def beside_product(dimensions: int, signal: float, repeats: int) -> float:
 
 
 def per_pair(repeats: int) -> None:
-    """How the cost of a pair grows with the gallery."""
+    """Print how the cost of a pair grows with the gallery."""
     for count in GALLERIES:
         query, gallery = people(64, count, 512, identities=count // 20)
         seconds = best(repeats, query, gallery, multiply, own.ranking)
@@ -72,9 +73,9 @@ def per_pair(repeats: int) -> None:
 
 
 def beside_peers(folder: Path, threads: int, repeats: int) -> dict[str, float]:
-    """Our time over the peers' and the largest difference between results, junk left out.
+    """Our time over the peers', and the largest difference between results, without junk.
 
-    Toolboxes drop junk rows when they load a dataset; their ranking would take them for distractors.
+    Toolboxes drop junk rows when they load a dataset; their ranking would count them as distractors.
     """
     query, gallery = people(*MARKET, 512, junk=0.0)
     own.save(folder, query, gallery)
@@ -95,7 +96,7 @@ def beside_peers(folder: Path, threads: int, repeats: int) -> dict[str, float]:
 
 
 def difference(folder: Path, ranking: Ranking) -> float:
-    """The largest difference of mAP, mINP or a rank's share from either peer's."""
+    """The largest difference of mAP, mINP or a CMC value from either peer's."""
     theirs = {path.stem: np.load(path) for path in folder.glob("*reid_*.npy")}
     cmc = ranking.cmc(50)
     found = {
@@ -107,14 +108,14 @@ def difference(folder: Path, ranking: Ranking) -> float:
     }
     per_query = np.abs(theirs["fastreid_cython_ap"] - ranking.ap[ranking.valid])
     print("differences:", ", ".join(f"{name} {abs(value):.1e}" for name, value in found.items()))
-    # Distances nearer to one another than float32's rounding, which sums |q|² + |g|² - 2 q·g in another order.
+    # From distances that differ by less than float32's rounding: the peer sums |q|² + |g|² - 2 q·g in another order.
     changed = (per_query > 1e-6).sum()
     print(f"queries whose neighbours changed places: {changed}, their AP by {per_query.max():.1e} at most")
     return max(abs(float(value)) for value in found.values())
 
 
 def multiply(query: Features, gallery: Features) -> None:
-    """The bare product, in chunks as large as those of the ranking."""
+    """The bare product, in chunks of the ranking's size."""
     left, right = torch.from_numpy(query.values), torch.from_numpy(gallery.values)
     size = min(len(left), CHUNK_BYTES // (4 * len(right)))
     buffer = torch.empty(size, len(right))
@@ -125,7 +126,7 @@ def multiply(query: Features, gallery: Features) -> None:
 def best(
     repeats: int, query: Features, gallery: Features, *functions: Callable[[Features, Features], object]
 ) -> list[float]:
-    """The shortest time of each function, in seconds, taken in turns."""
+    """The shortest time of each function in seconds; the functions run in turns."""
     times: list[list[float]] = [[] for _ in functions]
     for _ in range(repeats):
         for function, seconds in zip(functions, times, strict=True):

@@ -1,7 +1,7 @@
 """``python -m benchmarks.reranking``: k-reciprocal re-ranking beside fast-reid's, both with distances included.
 
-The last line is JSON: our time over theirs, the memory above the features in MB of both, the largest difference
-of a distance, and of mAP and rank-1 in percent.
+The last line is JSON: our time over theirs, both sides' memory on top of the features in MB, the largest difference
+of a distance, and the largest difference of mAP, mINP and CMC in percent.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""How the torso network of :mod:`cuhs.build.colours.network` is fine-tuned."""
+"""Fine-tunes the torso network of :mod:`cuhs.build.colours.network`."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from cuhs.build.colours.network import HEIGHT, MARGIN, WIDTH, TorsoNetwork, inpu
 from cuhs.network.backbone import backbone
 
 EPOCHS, BATCH = 6, 64
-# The highest learning rates of the body, which has learnt before, and of the head.
+# The highest learning rates of the body, which is pretrained, and of the head.
 RATES = 6e-4, 2e-3
 SMOOTHING = 0.05
 # Pixels of the square that is erased.
@@ -22,8 +22,8 @@ class Task:
     """One network to train, for one process.
 
     Attributes:
-        weights: of the MobileNetV2 it begins with, as :func:`cuhs.network.backbone.backbone` takes them.
-        seed: of all that is drawn.
+        weights: the MobileNetV2's initial weights, as for :func:`cuhs.network.backbone.backbone`.
+        seed: the seed of everything drawn.
         torsos: (N, 3, 72, 64) uint8 of :func:`cuhs.build.colours.network.levelled`.
         labels: (N,) positions in :data:`cuhs.raw.labels.COLOURS`.
     """
@@ -63,7 +63,7 @@ def _trained(task: Task) -> TorsoNetwork:
 
 
 def varied(batch: Tensor) -> Tensor:
-    """(N, 3, 64, 56): shifted, flipped, in another light, and with a piece erased."""
+    """Augment a batch to (N, 3, 64, 56): shifted, flipped, in other light, and with a piece erased."""
     count = len(batch)
     y, x = torch.randint(0, 2 * MARGIN + 1, (2,)).tolist()
     batch = batch[:, :, y : y + HEIGHT - 2 * MARGIN, x : x + WIDTH - 2 * MARGIN]

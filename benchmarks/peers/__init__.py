@@ -1,7 +1,6 @@
-"""The toolboxes compared with: their real packages, in an environment of their own.
+"""The toolboxes to compare with: their real packages, in their own environment.
 
-The environment has the project's torch and numpy beneath them, so that a difference is not one between two
-matrix libraries.
+The environment uses the project's torch and numpy, so that times do not differ by the matrix library.
 """
 
 import json
@@ -26,7 +25,7 @@ def environment() -> Path:
     uv = [sys.executable, "-m", "uv"]
     _run(*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(ENVIRONMENT))
     _packages(python).joinpath("project.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    # Their requirements are of another decade; what is measured needs none of them but torch and numpy.
+    # Their requirements are too old to install; the measured functions need only torch and numpy.
     install = [*uv, "pip", "install", "--quiet", "--python", str(python), "--no-deps"]
     requirements = (HERE / "requirements.txt").read_text().splitlines()
     _run(*install, *(line for line in requirements if line.startswith(("cython", "setuptools"))))
@@ -38,7 +37,7 @@ def environment() -> Path:
 
 
 def run(peer: str, folder: Path, threads: int) -> dict[str, float]:
-    """Run a function of ``runner.py`` on the arrays of a folder; what it says, such as its ``seconds``."""
+    """Run a function of ``runner.py`` on the arrays in a folder; returns its figures, such as ``seconds``."""
     variables = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     out = _run(str(environment()), str(RUNNER), peer, str(folder), env=variables)
     return json.loads(out.splitlines()[-1])

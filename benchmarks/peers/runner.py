@@ -1,7 +1,7 @@
-"""``python runner.py PEER FOLDER``, in the peers' environment: one peer on the arrays of a folder.
+"""``python runner.py PEER FOLDER``, in the peers' environment: runs one peer on the arrays in a folder.
 
-FOLDER has query.npy and gallery.npy, (N, D) float32, and {query,gallery}_{pids,camids}.npy. The last line
-printed is JSON with the seconds taken and the peak of the memory above the features.
+FOLDER has query.npy and gallery.npy, (N, D) float32, and {query,gallery}_{pids,camids}.npy. The last line printed is
+JSON with the seconds taken and the peak memory on top of the features.
 """
 
 import importlib
@@ -20,14 +20,14 @@ Arrays = dict[str, np.ndarray]
 
 
 class Absent(types.ModuleType):
-    """Stands for a package that a peer imports at the top of a module and uses in other functions alone."""
+    """Replaces a package that a peer imports but does not use in the measured functions."""
 
     def __getattr__(self, name: str) -> None:
         return None
 
 
 def measured(name: str) -> types.ModuleType:
-    """A peer's module without its packages' own imports, which bring training, faiss and OpenCV with them."""
+    """Import a peer's module without running its packages' ``__init__``, which import training, faiss and OpenCV."""
     parts = name.split(".")
     for depth in range(1, len(parts)):
         package = ".".join(parts[:depth])
@@ -39,7 +39,7 @@ def measured(name: str) -> types.ModuleType:
 
 
 def fastreid_cython(arrays: Arrays) -> tuple[Callable[[], Any], Callable[[Any], Arrays]]:
-    """fast-reid as its evaluator runs it: Euclidean distances, then the Cython ranking."""
+    """What fast-reid's evaluator runs: Euclidean distances, then the Cython ranking."""
     distance = measured("fastreid.utils.compute_dist").compute_euclidean_distance
     ranking = measured("fastreid.evaluation.rank")
     assert ranking.IS_CYTHON_AVAI
@@ -53,7 +53,7 @@ def fastreid_cython(arrays: Arrays) -> tuple[Callable[[], Any], Callable[[Any], 
 
 
 def torchreid(arrays: Arrays) -> tuple[Callable[[], Any], Callable[[Any], Arrays]]:
-    """torchreid as its engine runs it: squared Euclidean distances, then the ranking in Python."""
+    """What torchreid's engine runs: squared Euclidean distances, then the ranking in Python."""
     distance = measured("torchreid.reid.metrics.distance").compute_distance_matrix
     ranking = measured("torchreid.reid.metrics.rank")
     query, gallery = torch.from_numpy(arrays["query"]), torch.from_numpy(arrays["gallery"])

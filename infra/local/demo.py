@@ -1,7 +1,7 @@
-"""``make cluster-demo``: everything that a cluster has, on this machine, and the pipeline run against it.
+"""``make cluster-demo``: starts everything that a cluster has on this machine, and runs the pipeline on it.
 
-An S3 server, PostgreSQL, MLflow on both, and a Ray cluster of three nodes, all on loopback, all gone at the end. The
-pipeline runs in a clone of the last commit, so that nothing here changes.
+It starts an S3 server, PostgreSQL, MLflow on both, and a Ray cluster of three nodes, all on loopback, and stops them
+at the end. The pipeline runs in a clone of the last commit, so that your checkout does not change.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from infra.local.ray_cluster import RayCluster
 from infra.local.seaweed import Seaweed
 
 BUCKET = "cuhs"
-# Small enough for two cores: the cluster is what is shown.
+# Small enough for two cores, because the demo is about the cluster.
 SIZE = (
     "synthesize.identities=60",
     "synthesize.images=600",
@@ -32,7 +32,7 @@ SIZE = (
 
 
 def main() -> None:
-    """Start it, run the pipeline, show where to look, stop it."""
+    """Start the servers, run the pipeline, print the addresses, stop the servers."""
     parser = argparse.ArgumentParser(
         prog="python -m infra.local.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -40,7 +40,7 @@ def main() -> None:
     stay = parser.parse_args().stay
     with tempfile.TemporaryDirectory(prefix="cuhs-demo-") as name, ExitStack() as stack:
         folder = Path(name)
-        folder.chmod(0o755)  # PostgreSQL runs as somebody else where this runs as root
+        folder.chmod(0o755)  # PostgreSQL runs as another user if this runs as root
         started = time.monotonic()
 
         def told(what: str) -> None:

@@ -1,4 +1,4 @@
-"""A real MLflow server on loopback; clients get artifacts through it and need no keys of the object store."""
+"""A real MLflow server on loopback; clients get artifacts through it and need no keys for the object store."""
 
 import os
 import subprocess
@@ -16,10 +16,10 @@ START_S = 120.0
 
 
 class MlflowServer:
-    """Runs while a ``with`` block does; stopped and started again, it has the same port and the same data.
+    """Runs while its ``with`` block does. Started again after a stop, it has the same port and the same data.
 
     Args:
-        folder: of its log, and of its data where the next two do not name other places.
+        folder: for its log, and for its data unless the next two name other places.
         database: URI of its backend store; none: SQLite in the folder.
         artifacts: where artifacts go, such as ``s3://bucket/prefix``; none: the folder.
         environment: variables, such as the credentials of an object store.
@@ -45,7 +45,7 @@ class MlflowServer:
         """Start it and wait until it answers.
 
         Raises:
-            RuntimeError: it ended or took longer than ``START_S``; the end of its log is told.
+            RuntimeError: it ended or took longer than ``START_S``; the message shows the end of its log.
         """
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         command += [

