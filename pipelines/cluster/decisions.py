@@ -1,14 +1,14 @@
-"""What is done with a stage's jobs, decided from what the cluster says of them and from nothing else."""
+"""Decides what to do with a stage's jobs, only from what the cluster says about them."""
 
 from collections.abc import Callable, Mapping
 from enum import Enum
 
 from ray.job_submission import JobStatus
 
-# How long a cluster that does not answer is waited for.
+# How long to wait for a cluster that does not answer.
 PATIENCE_S = 600.0
 OVER = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
-# Of a driver that somebody else ended: none where its machine is gone, then SIGKILL and SIGTERM.
+# Exit codes of a driver that was ended from outside: none if its machine is gone, SIGKILL (two forms), SIGTERM.
 KILLED = (None, -9, 137, 143)
 
 
@@ -22,7 +22,7 @@ class Outcome(Enum):
 
 
 def outcome(status: JobStatus, exit_code: int | None) -> Outcome:
-    """How a job that is over ended, by its status and its driver's exit code."""
+    """How a finished job ended, by its status and its driver's exit code."""
     if status is JobStatus.SUCCEEDED:
         return Outcome.SUCCEEDED
     if status is JobStatus.STOPPED:
@@ -31,12 +31,12 @@ def outcome(status: JobStatus, exit_code: int | None) -> Outcome:
 
 
 def job_of(base: str, jobs: Mapping[str, JobStatus], unfetched: Callable[[str], bool]) -> tuple[str, bool]:
-    """The job to follow for an order, and whether it is there already.
+    """The name of the job to follow for an order, and whether it exists already.
 
     Args:
-        base: what the names of all jobs of the order begin with.
-        jobs: all that the cluster knows, with their status.
-        unfetched: whether the outputs of a job that succeeded are still to be fetched.
+        base: the start of the names of all jobs for the order.
+        jobs: all jobs that the cluster knows, with their status.
+        unfetched: whether the outputs of a job that succeeded have not been fetched yet.
     """
     known = sorted(name for name in jobs if name.startswith(f"{base}-"))
     for name in known:
@@ -46,7 +46,7 @@ def job_of(base: str, jobs: Mapping[str, JobStatus], unfetched: Callable[[str], 
 
 
 class Next(Enum):
-    """What is done after an error of the connection to a cluster."""
+    """What to do after an error in the connection to a cluster."""
 
     ASK_AGAIN = "ask again"
     SUBMIT_AGAIN = "the cluster has started anew and does not know the job"
@@ -54,12 +54,12 @@ class Next(Enum):
 
 
 def after_error(error: str, silent_s: float) -> Next:
-    """What to do after an error, where no answer has come for so many seconds."""
+    """What to do after an error, when no answer has come for ``silent_s`` seconds."""
     if "does not exist" in error or "404" in error:
         return Next.SUBMIT_AGAIN
     return Next.GIVE_UP if silent_s > PATIENCE_S else Next.ASK_AGAIN
 
 
 def unseen(text: str, place: int, printed: int) -> str:
-    """What is new of a text at a place in a log of which so many characters are printed."""
+    """The new part of a text that starts at ``place`` in a log, of which ``printed`` characters are printed."""
     return text[max(0, printed - place) :]

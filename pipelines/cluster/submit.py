@@ -1,9 +1,9 @@
-"""A stage on a cluster: submitted as a Ray job, followed, and its outputs brought back.
+"""Runs a stage on a cluster: submits it as a Ray job, follows the job, and fetches its outputs.
 
-With ``RAY_ADDRESS=http://…`` (a Ray job server) a stage runs there. Its code travels with the job, its inputs and
-outputs through the object store (``CUHS_STORE``), its parameters in ``params.yaml``. Nothing else does: credentials
-are the cluster's own. The job's name follows from all that it gets, so that whoever submits the same follows the job
-that runs already, and a connection lost is taken up again.
+With ``RAY_ADDRESS=http://…`` (a Ray job server) a stage runs there. Code and ``params.yaml`` travel with the job,
+inputs and outputs through the object store (``CUHS_STORE``). Credentials do not travel: the cluster has its own. The
+job's name is a hash of its order and code. So whoever submits the same stage follows the running job, also after a
+lost connection.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ STOP_S = 120
 CODE = ("cuhs", "pipelines", "dvc.yaml", "dvc.lock", "params.yaml")
 
 log = logging.getLogger(__name__)
-# They tell of every package and connection.
+# These log every package and connection.
 for talkative in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging"):
     logging.getLogger(f"ray.{talkative}").setLevel(logging.WARNING)
 
@@ -54,21 +54,21 @@ class Lost(Exception):
 
 
 class Client(JobSubmissionClient):
-    """Ray's own, which does not wait for an answer for ever."""
+    """Ray's client, with a limit on how long it waits for an answer."""
 
     def _do_request(self, *args: Any, **kwargs: Any) -> Any:
         return super()._do_request(*args, **{"timeout": TIMEOUT_S, **kwargs})
 
     def ray_version(self) -> str:
-        """Of the cluster; ``get_version`` tells that of the job API."""
+        """The cluster's version of Ray; ``get_version`` gives the job API's."""
         return str(self._do_request("GET", "/api/version").json()["ray_version"])
 
 
 def command(stage: str) -> str:
-    """Store a stage's inputs, and give the command that submits it by hand; ``dvc repro`` fetches what it made.
+    """Store a stage's inputs; returns the command that submits it by hand. ``dvc repro`` fetches its outputs.
 
     Raises:
-        CuhsError: a server that it needs is not there, or is not named.
+        CuhsError: a server that it needs does not answer, or is not named.
     """
     order = _order(stage, params.load(), ObjectStore.from_environment())
     with tempfile.TemporaryDirectory() as folder:
@@ -78,16 +78,16 @@ def command(stage: str) -> str:
 
 
 def submit(stage: str) -> None:
-    """Run a stage on the cluster; its outputs lie here afterwards as if it had run here.
+    """Run a stage on the cluster; afterwards its outputs are here, as if it had run here.
 
-    A job whose machines were lost is submitted again, at most ``compute.max_failures`` times; it goes on from its
+    A job whose machines were lost is submitted again, at most ``compute.max_failures`` times, and continues from its
     last checkpoint.
 
     Raises:
-        CuhsError: the cluster or a server that it needs is not there, the job failed or was stopped, or its outputs
-            could not be fetched.
+        CuhsError: the cluster or a server that it needs does not answer, the job failed or was stopped, or its
+            outputs could not be fetched.
         KeyboardInterrupt: after the job was stopped.
-        Terminated: at SIGTERM; the job goes on.
+        Terminated: at SIGTERM; the job continues.
     """
     p = params.load()
     address = os.environ["RAY_ADDRESS"]
@@ -98,7 +98,7 @@ def submit(stage: str) -> None:
 
 
 def _until_it_succeeded(follow: Callable[[], str | None], stage: str, most: int) -> str:
-    """What ``follow`` gives, which is called again, ``most`` times, where it gives nothing."""
+    """The result of ``follow``, which is called up to ``most`` more times while it returns none."""
     for _ in range(most + 1):
         if name := follow():
             return name
@@ -145,7 +145,7 @@ def _named(p: Params) -> list[Path]:
     for key, value in (("network.weights", p.network.weights), ("evaluate.compare_with", p.evaluate.compare_with)):
         if value and (path := Path(value)).is_file():
             if path.is_absolute() or ".." in path.parts:
-                raise CuhsError(f"{key}: {value} lies outside of the project and cannot travel; put it into data/")
+                raise CuhsError(f"{key}: {value} is outside the project and cannot travel; put it into data/")
             found.append(path)
     return found
 
@@ -154,7 +154,7 @@ def _follow(client: Client, store: ObjectStore, order: JobOrder, p: Params) -> s
     """Submit or find the job, and show what it prints until it is over.
 
     Returns:
-        Its name where it succeeded, none where its machines were lost.
+        Its name if it succeeded, none if its machines were lost.
     """
     with tempfile.TemporaryDirectory() as folder:
         _copy_code(Path(folder))
@@ -182,13 +182,13 @@ def _follow(client: Client, store: ObjectStore, order: JobOrder, p: Params) -> s
         return name
     if how is Outcome.LOST:
         return None
-    # What it said itself stands above.
+    # The job's own message is in the log above.
     code = f" (exit code {info.driver_exit_code})" if how is Outcome.FAILED else ""
     raise CuhsError(f"{name} {how.value}{code}; the same command submits it again, and it goes on where it was")
 
 
 def _start(client: Client, store: ObjectStore, order: JobOrder, code: Path, p: Params) -> str:
-    """The name of the job for this order that runs, or is over and was not fetched; or of a new one."""
+    """The name of this order's job: one that runs, one whose outputs were not fetched yet, or a new one."""
     jobs = {str(job.submission_id): job.status for job in client.list_jobs()}
     name, there = job_of(_base(order, code), jobs, lambda name: bool(read_results(store, name)))
     if there:
@@ -204,7 +204,7 @@ def _start(client: Client, store: ObjectStore, order: JobOrder, code: Path, p: P
 
 
 def _submission(name: str, order: JobOrder, code: Path, p: Params) -> dict[str, Any]:
-    """What Ray gets of a job: its order, its code, and no variable that could hold a secret."""
+    """What Ray gets for a job: its order, its code, and no variable that could hold a secret."""
     return {
         "entrypoint": _entrypoint(name, order),
         "submission_id": name,
@@ -217,7 +217,7 @@ def _wait(client: Client, name: str) -> JobInfo:
     """Print the job's log until it is over.
 
     Raises:
-        Lost: the cluster has started anew and does not know the job.
+        Lost: the cluster was restarted and does not know the job.
         CuhsError: it did not answer for :data:`PATIENCE_S`.
     """
     printed, silent_since = 0, None
@@ -246,7 +246,7 @@ def _wait(client: Client, name: str) -> JobInfo:
 
 
 async def _tail(client: Client, name: str, printed: int) -> int:
-    """Print what is new until the job is over or the connection ends; how many characters are printed now."""
+    """Print new output until the job or the connection ends; returns how many characters are printed so far."""
     seen = 0
     async for text in client.tail_job_logs(name):
         _show(unseen(text, seen, printed))
@@ -262,7 +262,7 @@ def _show(text: str) -> None:
 
 @contextmanager
 def _transfer(label: str) -> Iterator[OnProgress]:
-    """A bar of bytes."""
+    """A progress bar that counts bytes."""
     with Progress(
         TextColumn(label), BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=console, transient=True
     ) as bars:
@@ -279,7 +279,7 @@ def _entrypoint(name: str, order: JobOrder) -> str:
 
 
 def _copy_code(folder: Path) -> None:
-    """The code and the parameters, without data."""
+    """Copy the code and the parameters, without data."""
     for item in CODE:
         source = Path(item)
         if source.is_dir():

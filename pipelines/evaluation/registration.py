@@ -1,6 +1,7 @@
-"""Registering: an evaluated model becomes a version in MLflow's registry, and the champion if it is better.
+"""Registers an evaluated model as a version in MLflow's registry, and makes it the champion if it is better.
 
-Better means: on the same queries, by a paired bootstrap over identities, in the metric of ``registry.metric``.
+Better means better on the same queries, by a paired bootstrap over identities, in the metric that ``registry.metric``
+names.
 """
 
 import json
@@ -35,14 +36,14 @@ from pipelines.tracking.mlflow_store import does_not_answer, line, uri
 from pipelines.tracking.registry import CHAMPION, DATA_VERSION, DECISION, MODEL, REASON, VALUE, Registered, Registry
 from pipelines.tracking.run import Run, send_left
 
-# What the model's code imports; MLflow installs these versions where it serves the model.
+# The packages that the model's code imports; MLflow installs these versions to serve the model.
 NEEDED = ("torch", "torchvision", "numpy", "pillow", "pydantic", "safetensors")
 
 log = logging.getLogger(__name__)
 
 
 def register(p: Params) -> None:
-    """Register ``models/cuhs`` as it was evaluated last, decide, and write ``reports/registration.json``.
+    """Register ``models/cuhs`` with its last evaluation, decide, and write ``reports/registration.json``.
 
     Raises:
         CuhsError: the registry does not answer, the evaluation is missing, or it cannot be compared.
@@ -55,7 +56,7 @@ def foretell(p: Params) -> None:
     """Print what :func:`register` would decide.
 
     Raises:
-        CuhsError: as :func:`register`.
+        CuhsError: as for :func:`register`.
     """
     with _answering():
         better, reason = _judge(p, Registry(p.registry.model).champion())
@@ -63,7 +64,7 @@ def foretell(p: Params) -> None:
 
 
 def roll_back(p: Params, version: int | None) -> None:
-    """Make an earlier version the champion again; by default the one before the champion.
+    """Make an earlier version the champion again; by default the previous champion.
 
     Raises:
         CuhsError: the registry does not answer, or there is no such version.
@@ -140,7 +141,7 @@ def _judge(p: Params, champion: Registered | None) -> tuple[bool, str]:
 
 
 def _queries_of(champion: Registered, p: Params, measure: str) -> comparison.Queries:
-    """What the champion's queries found on this data, from its evaluation or from its weights."""
+    """The champion's results on this data by query, from its stored evaluation or by evaluating its weights again."""
     if champion.tags.get(DATA_VERSION) == data_version():
         try:
             return comparison.read(champion.run_id, measure)
@@ -169,13 +170,13 @@ def _evaluate(registered: Registered, p: Params, measure: str) -> comparison.Que
 
 
 def _log(p: Params, registry: Registry, run_id: str, weights: str) -> Registered:
-    """Log the model with its thresholds and metrics, and make a version of it."""
+    """Log the model with its thresholds and metrics, and create its version in the registry."""
     metrics = json.loads(paths.METRICS.read_text())
     thresholds = json.loads(paths.THRESHOLDS.read_text())
     group, measure = p.registry.metric.split("/")
     mlflow.set_tracking_uri(uri())
     with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
-        # MLflow misses type hints and an example, from which it would guess the signature that is given here.
+        # MLflow warns that type hints and an example are missing, but needs them only to guess a signature.
         warnings.simplefilter("ignore")
         logged: Any = mlflow.pyfunc.log_model(
             name="cuhs",

@@ -17,30 +17,30 @@ from mlflow.exceptions import MlflowException
 from cuhs.errors import CuhsError
 from pipelines.tracking.moved_store import settle
 
-# Without a server.
+# Used without a server.
 DATABASE, ARTIFACTS = Path("mlflow.db"), Path("mlartifacts")
-# Answers that will be the same tomorrow.
+# Answers that stay the same however often the store is asked.
 REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "BAD_REQUEST"}
 
-# What fails is told of once, by who asked.
+# A failure is reported once, by the caller.
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 
 def uri() -> str:
-    """The tracking store, absolute, so that processes in another folder find the same one."""
+    """The tracking store's address; a file's is absolute, so that processes in another folder find the same one."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE.resolve()}"
 
 
 def shown_uri() -> str:
-    """The tracking store for messages, without the password that an address may have."""
+    """The tracking store's address for messages, without its password."""
     return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri())
 
 
 def connect() -> MlflowClient:
-    """A client of the tracking store; a server is not asked anything yet.
+    """A client of the tracking store; this sends no request yet.
 
     Raises:
-        CuhsError: ``MLFLOW_TRACKING_URI`` is no address of a store, its driver is missing, or its file is locked.
+        CuhsError: ``MLFLOW_TRACKING_URI`` is not a store's address, its driver is missing, or its file is locked.
     """
     try:
         if not os.environ.get("MLFLOW_TRACKING_URI"):
@@ -51,7 +51,7 @@ def connect() -> MlflowClient:
 
 
 def experiment_id(name: str) -> str | None:
-    """What the store calls an experiment; none where it has none of this name.
+    """The store's id of an experiment; none if it has no experiment of this name.
 
     Raises:
         CuhsError: the store does not answer.
@@ -64,12 +64,12 @@ def experiment_id(name: str) -> str | None:
 
 
 def does_not_answer(error: Exception) -> CuhsError:
-    """The one line for who cannot go on without the store."""
+    """A one-line error for callers that need the store."""
     return CuhsError(f"MLFLOW_TRACKING_URI: {shown_uri()} does not answer ({line(error)}); start it or unset it")
 
 
 def line(error: Exception) -> str:
-    """The first line of what went wrong."""
+    """The first line of an error's message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
@@ -80,15 +80,15 @@ log = logging.getLogger(__name__)
 
 
 class Deleted(MlflowException):
-    """What an entry is for was deleted and can be restored; the entry waits, and holds up no other run's."""
+    """An entry's run or experiment was deleted and can be restored; the entry waits without holding up other runs."""
 
 
 class NotYet(MlflowException):
-    """What an entry depends on is not sent yet; the entry waits, and holds up no other run's."""
+    """Something that an entry depends on is not sent yet; the entry waits without holding up other runs."""
 
 
 def as_mlflow(method: Callable[P, R]) -> Callable[P, R]:
-    """Let a method raise ``MlflowException`` alone: a store's driver may raise anything."""
+    """Make a method raise only ``MlflowException`` and ``FileNotFoundError``; a store's driver may raise anything."""
 
     @wraps(method)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,7 +1,7 @@
-"""The store in a working folder that was moved or copied.
+"""Corrects the local store after its working folder was moved or copied.
 
-MLflow notes in ``mlflow.db`` where artifacts lie, as absolute paths. In another folder these would lead into the old
-one, and a copy would write into the folder that it is a copy of.
+``mlflow.db`` holds absolute paths of artifacts. After a move they would lead to the old folder, and a copy would
+write into the original.
 """
 
 import sqlite3
@@ -17,11 +17,11 @@ COLUMNS = {
 
 
 def settle(database: Path, artifacts: Path) -> None:
-    """Let a store's paths lead to the artifacts beside it, where it says that they lie elsewhere.
+    """Make a store's paths lead to the artifacts beside it.
 
     Args:
-        database: ``mlflow.db``; nothing is done where there is none.
-        artifacts: the folder of the artifacts now.
+        database: ``mlflow.db``; if it does not exist, nothing is done.
+        artifacts: the present folder of the artifacts.
     """
     if not database.is_file():
         return

@@ -1,7 +1,7 @@
-"""MLflow: one run for each model version, written to by several stages, never twice and never waited for.
+"""MLflow runs, one for each model. Several stages write to a run; nothing is written twice, and no stage waits.
 
-Only the process of a stage speaks to the store. What that does not take waits in ``runs/outbox`` and is sent with the
-next entry, or when the next stage starts.
+Only a stage's process talks to the store. Entries that the store does not take wait in ``runs/outbox``. They are sent
+with the next entry, or when the next stage starts.
 """
 
 import json
@@ -24,7 +24,7 @@ from pipelines.tracking.outbox import KEY as KEY_FORM
 from pipelines.tracking.outbox import Entry, Outbox
 from pipelines.tracking.stored_run import KEY, StoredRun
 
-# A store that did not answer is left alone for so long: nobody waits for it with every entry.
+# A store that did not answer is not asked again for this long, so that entries do not all wait for it.
 REST_S = 60.0
 
 log = logging.getLogger(__name__)
@@ -35,11 +35,11 @@ class DataUsed:
     """A dataset as MLflow shows it.
 
     Attributes:
-        name: of the dataset.
-        digest: what DVC calls this version, at most 36 characters.
-        source: where it lies.
-        counts: of images and identities, by split.
-        context: what it was used for, ``training`` or ``evaluation``.
+        name: the dataset's name.
+        digest: DVC's hash of this version, at most 36 characters.
+        source: the dataset's path.
+        counts: the numbers of images and identities, by split.
+        context: its use, ``training`` or ``evaluation``.
     """
 
     name: str
@@ -50,19 +50,19 @@ class DataUsed:
 
 
 def new_key() -> str:
-    """For a run that is yet to open."""
+    """A key for a new run."""
     return uuid4().hex
 
 
 class Run:
-    """A run, written to by its key; the store may learn of it later.
+    """A run, addressed by its own key, so that it can be written to before the store knows it.
 
     Args:
-        key: the run's own name, which the store keeps as a tag.
-        run_id: what the store calls it, where that is known.
+        key: the run's key, which the store keeps as a tag.
+        run_id: the store's id of it, if known.
 
     Raises:
-        CuhsError: the key is none that :func:`new_key` gave; it names a folder here.
+        CuhsError: the key does not have the form of :func:`new_key`'s, which matters because it names a folder here.
     """
 
     _failure: Exception = MlflowException("not asked yet")
@@ -92,14 +92,14 @@ class Run:
         """Open a new run with its parameters, the data it uses and the commit it comes from.
 
         Args:
-            experiment: that it is a run of.
-            name: shown in the UI.
-            tags: more than those of the commit.
-            params: nested; flat in MLflow.
-            description: shown on the run's page.
-            data: the dataset it uses.
-            parent: key of the run that it is a child of.
-            key: its own, as :func:`new_key` gave it, where that is noted before; by default a new one.
+            experiment: the experiment's name.
+            name: the run's name in the UI.
+            tags: tags besides those of the commit.
+            params: nested parameters; MLflow gets them flat.
+            description: a text for the run's page.
+            data: the dataset that it uses.
+            parent: the key of its parent run.
+            key: the run's key from :func:`new_key`, if the caller had to write it down before; by default a new one.
         """
         run = cls(key or new_key())
         commit = git_commit()
@@ -125,10 +125,10 @@ class Run:
 
     @classmethod
     def read(cls, path: Path) -> "Run":
-        """The run that a file names, as :meth:`write` made it.
+        """The run that a file of :meth:`write` names.
 
         Raises:
-            CuhsError: there is no such file, or it is something else.
+            CuhsError: the file is missing, or names no run.
         """
         try:
             about = json.loads(path.read_text())
@@ -140,7 +140,7 @@ class Run:
 
     @classmethod
     def going_on(cls, tag: str, value: str) -> "Run | None":
-        """The run with a tag that has not ended, for who lost all that it had on its disk; none without an answer."""
+        """The unfinished run with a tag, for a stage whose disk was lost; none also if the store does not answer."""
         try:
             run = StoredRun.going_on(tag, value)
         except MlflowException:
@@ -153,21 +153,21 @@ class Run:
 
     @property
     def id(self) -> str | None:
-        """What the store calls the run; none where it does not know it or does not answer."""
+        """The store's id of the run; none if the store does not know the run or does not answer."""
         try:
             return None if self._waiting("create") else self.stored.id()
         except MlflowException:
             return None
 
     def lost(self) -> bool:
-        """Whether the store answers and does not know the run."""
+        """Whether the store answers that it does not know the run."""
         try:
             return not self._waiting("create") and self.stored.find() is None
         except MlflowException:
             return False
 
     def missing(self) -> str:
-        """Why the store cannot show the run, with the way out; empty where it can."""
+        """Why the store cannot show the run, and what to do; empty if it can."""
         if self._waiting("create"):
             return (
                 f"the run is not sent yet; start MLflow and run the command again (it waits in {OUTBOX / self.key})"
@@ -182,7 +182,7 @@ class Run:
         return ""
 
     def holds(self, tag: str) -> bool | None:
-        """Whether the run has a tag, in the store or on the way there; none where that cannot be told."""
+        """Whether the run has a tag, in the store or in a waiting entry; none if that is unknown."""
         waiting = self._outbox.pending()
         if any(tag in entry.get("tags", ()) for entry in waiting):
             return True
@@ -201,7 +201,7 @@ class Run:
             self._put(do="epoch", step=step, metrics={**values, "epoch": float(step)}, time=_now())
 
     def machine(self, values: Mapping[str, float]) -> None:
-        """Log how busy a machine is, now; ``system/…``, which MLflow shows on a page of its own."""
+        """Log how busy a machine is now, as ``system/…``; MLflow shows these metrics on their own page."""
         if self._looks is None:
             try:
                 self._looks = self.stored.last_step(next(iter(values)))
@@ -220,7 +220,7 @@ class Run:
         self._put(do="tags", tags=dict(values))
 
     def artifacts(self, path: Path, folder: str | None = None) -> None:
-        """Log a file, or all of a folder."""
+        """Log a file, or all files in a folder."""
         self._put(do="artifacts", path=str(path.resolve()), folder=folder)
 
     def reopen(self) -> None:
@@ -228,13 +228,13 @@ class Run:
         self._put(do="reopen")
 
     def finish(self, failed: bool = False) -> None:
-        """End the run; all that waits is tried once more."""
+        """End the run, and try once more to send all waiting entries."""
         Run._rests_until = 0.0
         status = RunStatus.FAILED if failed else RunStatus.FINISHED
         self._put(do="finish", status=RunStatus.to_string(status), time=_now())
 
     def send(self) -> bool:
-        """Send what waits, if the store takes it; says so once where it does not."""
+        """Send the waiting entries; returns whether the store took them all, and warns once if not."""
         error = self._outbox.deliver(self._send_or_drop)
         if error and not self._told:
             log.warning("MLflow does not take entries (%s); they wait in %s", line(error), OUTBOX / self.key)
@@ -249,7 +249,7 @@ class Run:
         return any(entry["do"] == do for entry in self._outbox.pending())
 
     def _logged(self) -> int:
-        """The last epoch that is logged or waits to be."""
+        """The last epoch that is logged or waits to be logged."""
         steps = [entry["step"] for entry in self._outbox.pending() if entry["do"] == "epoch"]
         try:
             return max(steps) if steps else self.stored.epochs()
@@ -265,7 +265,7 @@ class Run:
             raise
         except Exception as error:  # whatever a server can raise
             refused = isinstance(error, MlflowException) and error.error_code in REFUSALS
-            # A file may be gone where a stage was killed before it could send it.
+            # A file may be gone if a stage was killed before it could send it.
             if not refused and not isinstance(error, FileNotFoundError):
                 Run._failure, Run._rests_until = error, time.monotonic() + REST_S
                 raise
@@ -273,10 +273,10 @@ class Run:
 
 
 def _sent(key: str) -> str | None:
-    """The id of a run, once all that waits for it is sent; none where it is gone.
+    """The id of a run after its waiting entries were sent; none if the run is gone.
 
     Raises:
-        NotYet: something waits still.
+        NotYet: some of its entries still wait.
     """
     run = Run(key)
     if run.stored.find() is None and not run.send():
@@ -287,7 +287,7 @@ def _sent(key: str) -> str | None:
 
 
 def send_left() -> None:
-    """Send what earlier stages could not."""
+    """Send the entries that earlier stages could not send."""
     Run._rests_until = 0.0
     for folder in sorted(OUTBOX.glob("*/")):
         if KEY_FORM.fullmatch(folder.name):

@@ -1,4 +1,4 @@
-"""A run in MLflow's store: the entries of :mod:`pipelines.tracking.run` as MLflow's client takes them."""
+"""A run in MLflow's store: delivers the entries of :mod:`pipelines.tracking.run` through MLflow's client."""
 
 import json
 import logging
@@ -28,32 +28,32 @@ from pipelines.tracking.outbox import Entry
 
 # The tag that holds a run's own key.
 KEY = "cuhs.key"
-# How the UI opens an experiment: as model training, which the best models head, and with a word on what is there.
+# Make the UI open an experiment as model training, best models first, with a description of its runs.
 EXPERIMENT = {
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.experiment.primaryMetric.name": "all/mAP",
     "mlflow.experiment.primaryMetric.greaterIsBetter": "True",
     "mlflow.note.content": (
         "Fine-grained person re-identification.\n\n"
-        "* **model: …** is a trained network with its evaluation: sort by `all/mAP` or `black/mAP`. Figures compare "
-        "only where `cuhs.data_version` is the same.\n"
+        "* **model: …** is a trained network with its evaluation: sort by `all/mAP` or `black/mAP`. Compare figures "
+        "only if `cuhs.data_version` is the same.\n"
         "* **localiser: …** is a head-shoulder localiser, which several models share.\n"
         "* **search: …** is a search of parameters; its trials are below it.\n\n"
         "`cuhs compare RUN_A RUN_B` says whether one model is better than another."
     ),
 }
-# MLflow takes so many parameters at a time.
+# MLflow takes at most this many parameters at a time.
 PARAMS_AT_ONCE = 100
 
 log = logging.getLogger(__name__)
 
 
 class StoredRun:
-    """A run in the store, by the key that is its tag there. All methods raise ``MlflowException``.
+    """A run in the store, found by its key, which is a tag there. All methods may raise ``MlflowException``.
 
     Args:
-        key: of the run.
-        run_id: what the store calls it, where that is known.
+        key: the run's key.
+        run_id: the store's id of it, if known.
     """
 
     def __init__(self, key: str, run_id: str | None = None) -> None:
@@ -62,13 +62,13 @@ class StoredRun:
 
     @cached_property
     def client(self) -> MlflowClient:
-        """Opened when it is first needed, so that a store that is away stops nobody who has nothing to ask."""
+        """The client, opened at first use, so that a store that is away does not stop callers that never ask it."""
         return connect()
 
     @classmethod
     @as_mlflow
     def going_on(cls, tag: str, value: str) -> MlflowRun | None:
-        """The run with a tag that has not ended."""
+        """The unfinished run with a tag; none if there is none."""
         client = connect()
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         where = f"tags.`{tag}` = '{value}' and attributes.status = 'RUNNING'"
@@ -77,42 +77,42 @@ class StoredRun:
 
     @as_mlflow
     def id(self) -> str | None:
-        """What the store calls it, asked once; none where it does not know it."""
+        """The store's id of the run, asked for only once; none if the store does not know the run."""
         self._id = self._id or self.find()
         return self._id
 
     @as_mlflow
     def epochs(self) -> int:
-        """The last epoch that is logged."""
+        """The number of the last logged epoch."""
         run = self.id()
         return int(self.client.get_run(run).data.metrics.get("epoch", 0)) if run else 0
 
     @as_mlflow
     def last_step(self, metric: str) -> int:
-        """The last step of a metric; 0 where there is none."""
+        """The last step of a metric; 0 if there is none."""
         run = self.id()
         return max((point.step for point in self.client.get_metric_history(run, metric)), default=0) if run else 0
 
     @as_mlflow
     def tags(self) -> dict[str, str] | None:
-        """Its tags; none where the store does not know it, or it was deleted."""
+        """The run's tags; none if the store does not know the run, or if it was deleted."""
         found = self._look()
         return None if found is None or _is_deleted(found) else dict(found.data.tags)
 
     @as_mlflow
     def find(self) -> str | None:
-        """As :meth:`id`, but the store is asked; none for a run that was deleted, too."""
+        """Like :meth:`id`, but always asks the store; none also if the run was deleted."""
         found = self._look()
         return None if found is None or _is_deleted(found) else str(found.info.run_id)
 
     @as_mlflow
     def deleted(self) -> str | None:
-        """The id of the run where it was deleted and can be restored; none otherwise."""
+        """The run's id if it was deleted and can be restored; none otherwise."""
         found = self._look()
         return str(found.info.run_id) if found is not None and _is_deleted(found) else None
 
     def _look(self) -> MlflowRun | None:
-        """The run as the store has it, deleted or not."""
+        """The run in the store, deleted or not; none if the store does not know it."""
         if self._id:
             try:
                 return self.client.get_run(self._id)
@@ -123,18 +123,18 @@ class StoredRun:
         experiments = [e.experiment_id for e in self.client.search_experiments(view_type=ViewType.ALL)]
         runs = list(self.client.search_runs(experiments, f"tags.`{KEY}` = '{self.key}'", ViewType.ALL))
         active = [run for run in runs if not _is_deleted(run)]
-        # Where an answer gets lost, MLflow's client asks again, and the store makes a run twice.
+        # If an answer gets lost, MLflow's client repeats the request, and the store makes a second run.
         for twin in active[1:]:
             self.client.delete_run(twin.info.run_id)
         return next(iter([*active, *runs]), None)
 
     @as_mlflow
     def send(self, entry: Entry, parent_id: Callable[[str], str | None]) -> None:
-        """Deliver one entry; a run that is to be made, and is there already, is not made again.
+        """Deliver one entry; a run that exists is not created again.
 
         Args:
-            entry: ``do`` says what.
-            parent_id: the id of a run of which only the key is known; none where it is gone.
+            entry: its ``do`` names the action.
+            parent_id: gives the id of a run by its key; none if that run is gone.
         """
         if entry["do"] == "create":
             self._create(entry, parent_id)
@@ -150,7 +150,7 @@ class StoredRun:
             raise
 
     def _gone(self) -> MlflowException:
-        """Why no entry can be sent to the run: it can be restored, or not."""
+        """The reason why no entry can be sent to the run: it was deleted, or it is lost."""
         if run := self.deleted():
             return Deleted(f"run {run} was deleted; bring it back with: mlflow runs restore --run-id {run}")
         return MlflowException("the store lost the run", RESOURCE_DOES_NOT_EXIST)
@@ -158,7 +158,7 @@ class StoredRun:
     def _send(self, run: str, entry: Entry) -> None:
         match entry["do"]:
             case "epoch":
-                # Killed after sending and before noting it, or given by a resumed training again.
+                # It is there already if a stage was killed right after sending, or if a resumed training repeats it.
                 if entry["step"] > self.epochs():
                     self._log_metrics(run, entry)
             case "metrics":
@@ -197,12 +197,12 @@ class StoredRun:
             self._link(run, _dataset_input(**entry["data"]))
 
     def _link(self, run: str, used: DatasetInput) -> None:
-        """Link a run to its data; a link that the store refuses costs nothing else of the run."""
+        """Link a run to its data; if the store refuses the link, the run continues without it."""
         try:
             self.client.log_inputs(run, [used])
             return
         except MlflowException:
-            pass  # another run was the first to use these data in between, or it fails again
+            pass  # another run may have registered the same data in between, so try once more
         try:
             self.client.log_inputs(run, [used])
         except MlflowException as error:
@@ -228,12 +228,12 @@ def _experiment(client: MlflowClient, name: str) -> str:
         )
     if found:
         for key, value in EXPERIMENT.items():
-            # A description that somebody wrote stays.
+            # Keep a description that somebody wrote.
             if key not in found.tags:
                 client.set_experiment_tag(found.experiment_id, key, value)
         return str(found.experiment_id)
     try:
-        # Artifacts beside the local store; a server decides for itself.
+        # Artifacts go beside a local store; a server chooses its own place.
         location = ARTIFACTS.resolve().as_uri() if uri().startswith("sqlite:") else None
         return client.create_experiment(name, artifact_location=location, tags=EXPERIMENT)
     except MlflowException:

@@ -1,10 +1,10 @@
-"""Ray Train around a training: workers, checkpoints, resuming, progress.
+"""Runs a training on Ray Train: workers, checkpoints, resuming, progress.
 
-A stage gives a function that builds a :class:`.worker.Training` on a worker; all else is the same for both steps.
-Checkpoints lie in ``runs/NAME`` of this folder or of the object store (:mod:`pipelines.storage.checkpoint_store`),
-outside DVC's outputs, which DVC deletes before a stage runs; the name is a hash of all inputs, so the same command
-goes on where it was killed and a changed parameter starts afresh. Ray itself is told of no checkpoint: it would copy
-them unverified.
+A stage gives a function that builds a :class:`.worker.Training` on a worker; everything else is the same for both
+steps. Checkpoints are in ``runs/NAME``, here or in the object store (:mod:`pipelines.storage.checkpoint_store`), not
+in DVC's outputs, which DVC deletes before a stage runs. NAME is a hash of all inputs: the same command continues a
+killed training, and a changed parameter starts a new one. Ray itself is not told about checkpoints, because it would
+copy them without verification.
 """
 
 import itertools
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class ControllerLost(CuhsError):
-    """The process of Ray Train's that drives the workers was killed."""
+    """Ray Train's controller, the process that drives the workers, was killed."""
 
 
 def train(make: Make, params: Params, paths: dict[str, str], name: str, run: "Run") -> dict[str, Any]:
@@ -42,11 +42,11 @@ def train(make: Make, params: Params, paths: dict[str, str], name: str, run: "Ru
         make: builds the training on a worker from (params, paths, device, rank, workers).
         params: all parameters.
         paths: absolute paths that ``make`` needs.
-        name: of the run directory.
-        run: where epochs are tracked.
+        name: the run directory's name.
+        run: the MLflow run that gets the epochs.
 
     Returns:
-        The last checkpoint's state: ``model``, ``optimizer``, and ``history``, one dict an epoch.
+        The last checkpoint's state: ``model``, ``optimizer``, and ``history``, one dict for each epoch.
 
     Raises:
         CuhsError: the training itself failed, or its workers failed more often than ``compute.max_failures``.
@@ -65,7 +65,7 @@ def train(make: Make, params: Params, paths: dict[str, str], name: str, run: "Ru
             if anew(error, failed, params.compute.max_failures) is not Anew.RAY:
                 raise
             log.warning("%s: what drives its workers was killed; going on from the last checkpoint", name)
-            # What it had reserved stays so until this process has left the cluster.
+            # Ray frees the lost controller's resources only after this process leaves the cluster.
             ray.shutdown()
     store = checkpoint_store(RUNS, name)
     last = store.newest()
@@ -86,13 +86,13 @@ def run_workers(
     label: str | None = None,
     callbacks: Sequence[Any] = (),
 ) -> None:
-    """The Ray Train run behind a training, in an initialised Ray; arguments as of :func:`train` and
+    """The Ray Train run behind a training; Ray must be initialised. Arguments are those of :func:`train`, and:
 
     Args:
-        folder: absolute run directory, within the folder of all; its run's checkpoints are gone on from.
-        scaled: what :func:`scaling` gave.
-        label: of the bar that shows it; none shows nothing.
-        callbacks: of Ray Train.
+        folder: the absolute run directory, below ``runs``; the run continues from its last checkpoint.
+        scaled: what :func:`scaling` returned.
+        label: the progress bar's label; none shows nothing.
+        callbacks: callbacks for Ray Train.
     """
     import ray.train
     from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -112,7 +112,7 @@ def run_workers(
         callbacks=list(callbacks),
     )
 
-    worker: Any = work  # Ray's annotations know nothing of what it returns
+    worker: Any = work  # Ray's annotations do not allow a return value
 
     def fit() -> Any:
         return TorchTrainer(
@@ -136,21 +136,21 @@ def run_workers(
 
 
 class Anew(Enum):
-    """What is started anew after a failure, to go on from the last checkpoint."""
+    """What to restart after a failure; the training then continues from its last checkpoint."""
 
     CONTROLLER = "what drives the workers"
     RAY = "that, in a Ray that this process has joined anew"
 
 
 def anew(error: BaseException, failed: int, most: int) -> Anew | None:
-    """What to start anew after an error, where as many came before; nothing where it is raised.
+    """What to restart after an error; none if the error is to be raised.
 
-    Ray itself starts failed workers again, but not what drives them.
+    Ray itself restarts failed workers, but not the controller that drives them.
 
     Args:
-        error: of Ray Train, or a :class:`ControllerLost`.
+        error: an error of Ray Train, or a :class:`ControllerLost`.
         failed: how many such errors came before.
-        most: how many may be mended; -1 for all.
+        most: how many restarts are allowed; -1 for any number.
     """
     import ray.train
 
@@ -162,7 +162,7 @@ def anew(error: BaseException, failed: int, most: int) -> Anew | None:
 
 
 def _with_new_controllers(fit: Callable[[], Any], name: str, most: int) -> Any:
-    """What ``fit`` gives, called again after errors that :func:`anew` says so of."""
+    """The result of ``fit``, which is called again after errors for which :func:`anew` asks for a new controller."""
     for failed in itertools.count():
         try:
             return fit()
@@ -173,13 +173,13 @@ def _with_new_controllers(fit: Callable[[], Any], name: str, most: int) -> Any:
 
 
 def discard(name: str) -> None:
-    """Delete all that is kept of a run whose outputs are safe."""
+    """Delete a run's directory and checkpoints, once its outputs are written."""
     discard_checkpoints(name)
     shutil.rmtree(RUNS / name, ignore_errors=True)
 
 
 def discard_checkpoints(name: str) -> None:
-    """Delete the checkpoints of a run that will not go on."""
+    """Delete the checkpoints of a run that will not be continued."""
     try:
         checkpoint_store(RUNS, name).discard()
     except CuhsError as error:
@@ -187,5 +187,5 @@ def discard_checkpoints(name: str) -> None:
 
 
 def _last_line(error: BaseException) -> str:
-    """What an error of Ray's says in the end; the rest is traces, and advice for machines without memory."""
+    """The last line of a Ray error; the rest is stack traces, and advice for machines that run out of memory."""
     return str(error).strip().splitlines()[-1].partition(" Some common causes include")[0]

@@ -1,4 +1,4 @@
-"""One Ray Train worker: it builds its part of a training, resumes, trains epoch by epoch, and saves checkpoints."""
+"""What each Ray Train worker does: it builds its part of a training, resumes it, trains, and saves checkpoints."""
 
 import math
 import time
@@ -24,22 +24,23 @@ T = TypeVar("T")
 
 
 class Training(Protocol):
-    """What a stage trains: its state, and one epoch of it."""
+    """A training on a worker: its state, and how to train one epoch."""
 
     epochs: int
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
-        """Its state is checkpointed with the model's."""
+        """The optimiser, which checkpoints include."""
 
     @property
     def model(self) -> nn.Module:
-        """What is checkpointed, not wrapped for distributed training."""
+        """The model that checkpoints include, not wrapped for distributed training."""
 
     def epoch(self, epoch: int, part: EpochPart, on_step: OnStep) -> dict[str, float]:
-        """Train what ``part`` leaves of an epoch, counted from 0, on this worker's share of each batch.
+        """Train the rest of an epoch, counted from 0, on this worker's share of each batch.
 
-        ``part`` grows with each step, and then ``on_step(done, steps)`` is called; what it raises is let through.
+        ``part`` says which steps are done. Each step updates it and then calls ``on_step(done, steps)``, whose
+        exceptions pass through.
         """
 
 
@@ -47,9 +48,10 @@ Make = Callable[[Params, dict[str, str], torch.device, int, int], Training]
 
 
 def work(config: dict[str, Any]) -> BaseException | None:
-    """One Ray Train worker, its data on its machine; gives why no training is possible, or goes on.
+    """Run one Ray Train worker, with its data on its machine; returns the reason if training is impossible.
 
-    Every worker ends alike then and would again: that is told and not raised, which would start all of them again.
+    Such an error hits every worker and would come again. It is returned because Ray would restart all workers after a
+    raised one.
     """
     with located(config["places"]) as paths:
         try:
@@ -68,7 +70,7 @@ def _train(config: dict[str, Any], paths: dict[str, str]) -> None:
     rank, workers = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
     cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 1)
-    # Ray counts the machine's cores; threads beyond those this process may use would wait for one another.
+    # Ray counts the machine's cores; more threads than this process may use would wait for each other.
     torch.set_num_threads(max(1, min(math.ceil(cpus), usable_cpus())))
     params, store = config["params"], config["checkpoints"]
     if "weights" in paths:
@@ -78,7 +80,7 @@ def _train(config: dict[str, Any], paths: dict[str, str]) -> None:
     machine = MachineMetrics(config["board"], context)
     machine.start()
     gauges = Gauges(config["name"], rank)
-    # All go on from the same one, whatever happens to it meanwhile.
+    # The first worker chooses, so that all continue from the same checkpoint.
     with _failing_alone():
         last = broadcast_from_rank_zero(store.newest() if rank == 0 else None)
         state = store.load(last) if last else None
@@ -109,7 +111,7 @@ def _train(config: dict[str, Any], paths: dict[str, str]) -> None:
         progress.say(f"a node has to go: epoch {epoch + 1} is saved after {done} of {steps} steps")
 
     if len(history) == training.epochs:
-        # Killed after its last epoch; who waits for its measures gets them.
+        # Killed after its last epoch: report its measures once more for Ray Tune, which waits for them.
         ray.train.report(history[-1])
     for epoch in range(len(history), training.epochs):
         own = training.epoch(epoch, part, after_step)
@@ -129,7 +131,7 @@ def _train(config: dict[str, Any], paths: dict[str, str]) -> None:
 
 
 def _state(training: Training, history: list[dict[str, float]], parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a checkpoint holds; ``parts`` are each worker's of the epoch after the history's."""
+    """A checkpoint's content; ``parts`` holds each worker's progress in the unfinished epoch, if there is one."""
     return {
         "model": training.model.state_dict(),
         "optimizer": training.optimizer.state_dict(),
@@ -144,7 +146,7 @@ def _terminated(epoch: int, done: int) -> Terminated:
 
 @contextmanager
 def _failing_alone() -> Iterator[None]:
-    """What fails here fails on this worker only: the others wait for it, so Ray has to start all of them again."""
+    """Raise errors that hit this worker alone so that Ray restarts all workers: the others wait for this one."""
     try:
         yield
     except CuhsError as error:
@@ -152,7 +154,7 @@ def _failing_alone() -> Iterator[None]:
 
 
 def _of_all_workers(value: T) -> list[T]:
-    """What each worker gave, by rank."""
+    """The values of all workers, by rank."""
     if not (dist.is_available() and dist.is_initialized()):
         return [value]
     gathered = [value] * dist.get_world_size()

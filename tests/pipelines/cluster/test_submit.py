@@ -92,7 +92,7 @@ def test_weights_in_the_project_travel_and_others_are_one_line(project: Path, tm
     outside = tmp_path_factory.mktemp("elsewhere") / "weights.pt"
     outside.write_text("w")
     p = params.with_values(p, {"network.weights": str(outside)})
-    with pytest.raises(CuhsError, match=r"network.weights: .*weights.pt lies outside of the project"):
+    with pytest.raises(CuhsError, match=r"network.weights: .*weights.pt is outside the project"):
         submit._named(p)
 
 
