@@ -2,6 +2,7 @@
 
 import copy
 import io
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+# Read when torch is imported, here and in all processes that tests start; see pipelines/__init__.py.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 from PIL import Image
 

@@ -41,6 +41,9 @@ POLL_S = 2.0
 TIMEOUT_S = 60.0
 # How long a job that is stopped may take to save a checkpoint; Ray would kill it after three seconds.
 STOP_S = 120
+# All that travels with a job besides code and parameters. Workers import PyTorch before `pipelines`, which has the same
+# wait policy.
+VARIABLES = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S), "OMP_WAIT_POLICY": "PASSIVE"}
 CODE = ("cuhs", "pipelines", "dvc.yaml", "dvc.lock", "params.yaml")
 
 log = logging.getLogger(__name__)
@@ -208,7 +211,7 @@ def _submission(name: str, order: JobOrder, code: Path, p: Params) -> dict[str, 
     return {
         "entrypoint": _entrypoint(name, order),
         "submission_id": name,
-        "runtime_env": {"working_dir": str(code), "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)}},
+        "runtime_env": {"working_dir": str(code), "env_vars": VARIABLES},
         "entrypoint_num_gpus": 1 if order.stage == "evaluate" and p.compute.gpu == "yes" else None,
     }
 

@@ -136,7 +136,10 @@ def test_a_job_gets_code_and_order_and_no_variables(stage: str, gpu: str, gpus: 
     del what["entrypoint"]
     assert what == {
         "submission_id": NAME,
-        "runtime_env": {"working_dir": "code", "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "120"}},
+        "runtime_env": {
+            "working_dir": "code",
+            "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "120", "OMP_WAIT_POLICY": "PASSIVE"},
+        },
         # Who trains asks Ray Train for them.
         "entrypoint_num_gpus": gpus,
     }
