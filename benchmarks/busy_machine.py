@@ -1,8 +1,8 @@
 """How much of its pace a training on CPUs keeps beside other work: `python -m benchmarks.busy_machine`.
 
 A training with a thread for each core computes the same steps alone and beside as many busy processes as there are
-cores. A fair share would leave it half its pace. Threads that spin while they wait for one another lose far more: they
-burn the share of the thread that they wait for.
+cores. A fair share would leave it half its pace. Threads that spin while they wait for one another lose far more:
+they burn the share of the thread that they wait for.
 """
 
 import argparse

@@ -41,8 +41,8 @@ POLL_S = 2.0
 TIMEOUT_S = 60.0
 # How long a job that is stopped may take to save a checkpoint; Ray would kill it after three seconds.
 STOP_S = 120
-# All that travels with a job besides code and parameters. Workers import PyTorch before `pipelines`, which has the same
-# wait policy.
+# All that travels with a job besides code and parameters. The wait policy is that of pipelines/__init__.py, which
+# workers import after PyTorch.
 VARIABLES = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S), "OMP_WAIT_POLICY": "PASSIVE"}
 CODE = ("cuhs", "pipelines", "dvc.yaml", "dvc.lock", "params.yaml")
 

@@ -1,8 +1,8 @@
 """Bring back the code, parameters and data that a model was trained with.
 
 RUN is the id of an MLflow run, or ``models:/NAME@champion``, or ``models:/NAME/VERSION``. This checks out the run's
-commit, replaces ``params.yaml`` and ``dvc.lock`` with the run's, and lets DVC fetch the data that they name. ``dvc
-repro`` then trains the model again, or takes it from DVC's cache.
+commit, replaces ``params.yaml`` and ``dvc.lock`` with the run's, and lets DVC fetch the data that they name.
+``dvc repro`` then trains the model again, or takes it from DVC's cache.
 
 Only these two files are taken from the run. Both are checked, so DVC writes nothing outside the outputs' folders.
 """
