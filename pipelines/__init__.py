@@ -11,6 +11,6 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-# OpenMP reads this when PyTorch is imported. Threads that spin while they wait burn the cores that others need: beside
-# other work a training then loses nearly all of its pace (benchmarks/busy_machine.py).
+# OpenMP reads this when PyTorch is imported. Threads that spin while they wait burn the cores that others need: a
+# training beside other work then loses nearly all of its pace (benchmarks/busy_machine.py).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
