@@ -19,6 +19,10 @@ from pipelines.tracking.mlflow_store import connect
 from pipelines.tracking.run import DataUsed, Run, new_key, send_left
 
 
+# Stands for a password.
+WORD = "never-to-be-seen"
+
+
 @pytest.fixture
 def away(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """No server listens at the address while the patch holds."""
@@ -191,7 +195,7 @@ def test_a_run_that_may_be_there_is_not_lost(store: Path, away: pytest.MonkeyPat
     [
         ("htp://server", "htp://server cannot be opened"),
         # Its driver is missing here.
-        ("mysql+pymysql://me:secret@127.0.0.1/mlflow", "mysql+pymysql://me:***@127.0.0.1/mlflow cannot be opened"),
+        (f"mysql+pymysql://me:{WORD}@127.0.0.1/mlflow", "mysql+pymysql://me:***@127.0.0.1/mlflow cannot be opened"),
         ("sqlite:////proc/nowhere/mlflow.db", "cannot be opened"),
     ],
 )
@@ -205,10 +209,10 @@ def test_a_store_that_cannot_be_opened_stops_no_stage_and_is_one_line_for_who_ne
     run.metrics({"all/mAP": 3.0})
     run.finish()
     assert run.id is None and not run.lost() and len(list(tmp_path.glob("runs/outbox/*/*.json"))) == 3
-    assert "they wait in" in caplog.text and "secret" not in caplog.text
+    assert "they wait in" in caplog.text and WORD not in caplog.text
     with pytest.raises(CuhsError, match="MLFLOW_TRACKING_URI: ") as failed:
         connect()
-    assert said in str(failed.value) and "secret" not in str(failed.value) and "\n" not in str(failed.value)
+    assert said in str(failed.value) and WORD not in str(failed.value) and "\n" not in str(failed.value)
 
 
 def test_a_locked_database_stops_no_stage_and_gets_its_entries_later(
