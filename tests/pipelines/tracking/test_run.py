@@ -18,7 +18,6 @@ from pipelines.tracking import mlflow_store
 from pipelines.tracking.mlflow_store import connect
 from pipelines.tracking.run import DataUsed, Run, new_key, send_left
 
-
 # Stands for a password.
 WORD = "never-to-be-seen"
 
