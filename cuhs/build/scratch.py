@@ -12,12 +12,14 @@ The folder ``OUT.unfinished`` lies beside the dataset ``OUT`` until the build su
 CODE is a hash of the code that inspects images and fills shards, so another version of it starts afresh.
 """
 
+import fcntl
 import hashlib
 import inspect
 import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -31,22 +33,34 @@ from cuhs.build import decode as inspection
 from cuhs.build import near_duplicates, packing
 from cuhs.build.decode import Finding
 from cuhs.data import shards
+from cuhs.errors import CuhsError
 from cuhs.raw.head_shoulder_boxes import Box
 
 FIELDS = [field.name for field in fields(Finding)]
 
 
 class Scratch:
-    """The folder of an unfinished build; a context manager that closes its journals."""
+    """The folder of an unfinished build; a context manager that closes its journals.
+
+    Raises:
+        CuhsError: another build is at work in the folder.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._lock = _locked(folder / "lock")
         self._done = folder / _code_version()[:16]
         self._done.mkdir(parents=True, exist_ok=True)
         self._known: dict[str, dict[str, Finding]] = {}
-        for source, path, finding in _entries(self._done / "checked.jsonl"):
-            self._known.setdefault(source, {})[path] = Finding(**finding)
-        self._detected: dict[str, list[Box | None]] = dict(_entries(self._done / "detected.jsonl"))
+        for entry in _entries(self._done / "checked.jsonl"):
+            with suppress(TypeError, ValueError):  # a damaged line costs its image another look
+                source, path, finding = entry
+                self._known.setdefault(source, {})[path] = Finding(**finding)
+        self._detected: dict[str, list[Box | None]] = {}
+        for entry in _entries(self._done / "detected.jsonl"):
+            with suppress(TypeError, ValueError):
+                key, boxes = entry
+                self._detected[key] = boxes
         self._findings = _journal(self._done / "checked.jsonl")
         self._boxes = _journal(self._done / "detected.jsonl")
 
@@ -61,6 +75,7 @@ class Scratch:
     def _close(self) -> None:
         self._findings.close()
         self._boxes.close()
+        self._lock.close()
 
     def known(self, source: str, paths: Iterable[str]) -> dict[str, Finding]:
         """Return earlier findings of a source's images, by path."""
@@ -116,6 +131,29 @@ class Scratch:
         """Delete the folder."""
         self._close()
         shutil.rmtree(self.folder)
+
+
+def _locked(path: Path) -> TextIO:
+    """Open a file that no other process has; closing it, or the end of the process, frees it."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            file.close()
+            raise CuhsError(
+                f"{path.parent}: another build is at work here (process {holder}); wait for it, or stop it"
+            ) from error
+        # A build that ended in between has deleted the folder.
+        if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            return file
+        file.close()
 
 
 def _entries(journal: Path) -> Iterator[Any]:

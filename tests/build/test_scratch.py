@@ -1,5 +1,6 @@
 """A build that was killed goes on, and ends with the same bytes as one that was not."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -136,3 +137,36 @@ def test_a_folder_that_is_gone_from_a_worker_is_an_error_and_no_quarantine(
 
     with pytest.raises(CuhsError, match=r"raw: not there on every node; put data\.raw where all nodes can read it"):
         built({"m": source}, mapper=elsewhere)
+
+
+def test_of_two_builds_in_one_folder_the_second_says_who_is_at_work(
+    tmp_path: Path, market: Market, built: Built
+) -> None:
+    source = market(tmp_path / "raw")
+
+    def beside(function: Callable, tasks: Sequence[Any]) -> Iterator[Any]:
+        with pytest.raises(
+            CuhsError, match=rf"out\.unfinished: another build is at work here \(process {os.getpid()}\)"
+        ):
+            built({"m": source})
+        return map(function, tasks)
+
+    built({"m": source}, mapper=beside)
+    # Freed with its end, however it ended.
+    with pytest.raises(Killed):
+        built({"m": source}, "again", mapper=kill_after(0, pack))
+    built({"m": source}, "again")
+    assert tree(tmp_path / "out") == tree(tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    "line", ["[]", "{}", "3", '["m", "a.jpg", {"no": 1}]', '["m", "a.jpg", 7]', "null", "[[1], 2]"]
+)
+def test_a_damaged_line_of_a_journal_stops_no_build(tmp_path: Path, market: Market, built: Built, line: str) -> None:
+    source = market(tmp_path / "raw")
+    with pytest.raises(Killed):
+        built({"m": source}, mapper=kill_after(0, pack))
+    for name in ("checked", "detected"):
+        (journal,) = (tmp_path / "out.unfinished").glob(f"*/{name}.jsonl")
+        journal.write_text(f"{line}\n" + journal.read_text())
+    assert built({"m": source})["splits"]["query"]["images"] == 2
