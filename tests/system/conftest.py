@@ -5,6 +5,7 @@ What is ``session`` here is used and never harmed: a test that stops a server or
 
 import itertools
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -95,7 +96,10 @@ def losing_cluster(kept_whole: RayCluster) -> RayCluster:
 
 
 def nodes_environment(seaweed: Seaweed, folder: Path) -> dict[str, str]:
-    return {**seaweed.environment, "CUHS_CACHE": str(folder / "cache"), "MLFLOW_TRACKING_PASSWORD": PLANTED}
+    own = {"CUHS_CACHE": str(folder / "cache"), "MLFLOW_TRACKING_PASSWORD": PLANTED}
+    # Jobs call `python`.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**seaweed.environment, **own, "PATH": path}
 
 
 @pytest.fixture(scope="session")
