@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -85,7 +85,7 @@ class RayCluster:
             *(f"--temp-dir={self._temporary}",),
         )
         self.nodes.insert(0, head)
-        self._wait(head, lambda: self._alive() > 0)
+        self._wait(head, HEAD)
 
     def add_worker(self, cpus: int = 1) -> subprocess.Popen[bytes]:
         """Start one more worker node; tried twice, because Ray gives up on one that does not join in 30 seconds."""
@@ -96,11 +96,11 @@ class RayCluster:
             return self._add_worker(cpus)
 
     def _add_worker(self, cpus: int) -> subprocess.Popen[bytes]:
-        before = self._alive()
         self._started += 1
-        worker = self._start(f"127.0.0.{2 + self._started}", f"--address={HEAD}:{self._gcs}", f"--num-cpus={cpus}")
+        address = f"127.0.0.{2 + self._started}"
+        worker = self._start(address, f"--address={HEAD}:{self._gcs}", f"--num-cpus={cpus}")
         self.nodes.append(worker)
-        self._wait(worker, lambda: self._alive() > before)
+        self._wait(worker, address)
         return worker
 
     def kill(self, node: subprocess.Popen[bytes]) -> None:
@@ -134,19 +134,19 @@ class RayCluster:
                 start_new_session=True,
             )
 
-    def _wait(self, node: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:
+    def _wait(self, node: subprocess.Popen[bytes], address: str) -> None:
         deadline = time.monotonic() + START_S
-        while not ready():
+        while address not in self._alive():
             if node.poll() is not None or time.monotonic() > deadline:
                 logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in self.folder.glob("node-*.log"))
                 raise RuntimeError(f"Ray did not start; its logs in {self.folder} end with\n{logs}")
             time.sleep(0.5)
 
-    def _alive(self) -> int:
-        """The number of live nodes that the head knows."""
+    def _alive(self) -> set[str]:
+        """Addresses of live nodes. A node that was killed counts for some 20 seconds, until the head misses it."""
         answer = self._ask("/nodes?view=summary")
         nodes = answer["data"]["summary"] if answer else []
-        return sum(node["raylet"].get("state") == "ALIVE" for node in nodes)
+        return {node["ip"] for node in nodes if node["raylet"].get("state") == "ALIVE"}
 
     def _ask(self, path: str) -> Any:
         request = urllib.request.Request(self.address + path, headers={"Authorization": f"Bearer {self.token}"})

@@ -206,7 +206,8 @@ def test_a_lost_node_a_killed_driver_and_a_lost_cluster_change_nothing_in_the_re
             cluster.kill(cluster.nodes[-1])
             cluster.add_worker()
             goes_on()
-        (driver,) = descendants(cluster.nodes[0].pid, "-m pipelines.cluster.job")
+        started = descendants(cluster.nodes[0].pid, "pipelines.cluster.job")
+        (driver,) = (process for process in started if process.cmdline()[1:3] == ["-m", "pipelines.cluster.job"])
         with felt("a job's driver is killed"):
             driver.kill()
             goes_on()
