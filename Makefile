@@ -4,7 +4,7 @@
 
 PORT ?= 5000
 METRIC ?= all/mAP
-VARIANTS ?= baseline bn bn_head_shoulder one_in gap gmp fixed_region torso leg fused cuhs
+VARIANTS ?= $(sort $(basename $(notdir $(wildcard pipelines/conf/variant/*.yaml))))
 # .venv is made with the first of these that is Python 3.11 to 3.13; PYTHON=/path/to/python3.12 names another.
 PYTHON ?= python3.13 python3.12 python3.11 python3
 SUITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))

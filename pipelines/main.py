@@ -42,9 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in ("cuhs", "pipelines"):
             raise
-        print(
-            f"error: {error.name} is not installed; the commands need: pip install 'cuhs[pipeline]'", file=sys.stderr
-        )
+        mend = "commands need the extra `pipeline`: pip install '.[pipeline]'"
+        print(f"error: {error.name} is not installed; {mend}", file=sys.stderr)
         return 2
     return code
 

@@ -16,7 +16,7 @@ Labels = torch.Tensor | np.ndarray | Sequence[int] | Sequence[str]
 ALL = "all"
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, eq=False)
 class Features:
     """Rows of features with their labels.
 

@@ -7,6 +7,7 @@ lost connection.
 """
 
 import asyncio
+import itertools
 import logging
 import os
 import shlex
@@ -101,8 +102,8 @@ def submit(stage: str) -> None:
 
 
 def _until_it_succeeded(follow: Callable[[], str | None], stage: str, most: int) -> str:
-    """The result of ``follow``, which is called up to ``most`` more times while it returns none."""
-    for _ in range(most + 1):
+    """The result of ``follow``, which is called up to ``most`` more times while it returns none; -1: any number."""
+    for _ in range(most + 1) if most >= 0 else itertools.count():
         if name := follow():
             return name
         log.warning("%s: its machines were lost; it is submitted again and goes on from its last checkpoint", stage)

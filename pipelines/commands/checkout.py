@@ -51,10 +51,14 @@ def check_out(name: str) -> None:
         CuhsError: there is no such run, MLflow does not answer, the working copy has changes, or a file of the run
             or of DVC's remote would be written outside the outputs' folders.
     """
+    if not STORES.is_file():
+        raise CuhsError(f"{STORES}: missing; run from the project's root")
     _refuse_changes()
     with tempfile.TemporaryDirectory() as folder:
         commit, files = _read(name, Path(folder))
         stores = STORES.read_text()
+        for path in FILES:  # both are replaced, and would keep git from another commit
+            _run("git", "checkout", "--quiet", "--", str(path))
         _git("checkout", "--quiet", "--detach", commit, "--", mend=f"fetch the commit: git fetch origin {commit}")
         for path in files:
             place = inside(Path(), path.name)
@@ -142,8 +146,6 @@ def _refuse_changes() -> None:
     if changed:
         first = changed.splitlines()[0].split(maxsplit=1)[-1]
         raise CuhsError(f"{first}: changed and not committed; commit or stash your changes first")
-    for path in FILES:
-        _run("git", "checkout", "--quiet", "--", str(path))
 
 
 def _git(*arguments: str, mend: str = "run it inside the project's repository") -> str:

@@ -5,10 +5,12 @@ Ctrl-C ends it. If MLFLOW_TRACKING_URI names a server, only the address is print
 
 import argparse
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from urllib.parse import quote
 
+from cuhs.errors import CuhsError
 from pipelines.base import cli
 
 
@@ -31,6 +33,11 @@ def _serve(arguments: argparse.Namespace) -> None:
     console.print(f"runs:  {address(base, experiment_id(params.load().tracking.experiment))}", soft_wrap=True)
     if base == store:
         return
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", arguments.port))
+        except (OSError, OverflowError) as error:
+            raise CuhsError(f"--port {arguments.port}: cannot be used ({error}); name another one") from error
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(arguments.port)]
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     os.execv(sys.executable, [*command, "--workers", "1", "--backend-store-uri", store])

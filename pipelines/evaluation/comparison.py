@@ -45,6 +45,8 @@ def read(origin: str, measure: str = "mAP") -> Queries:
     if not re.fullmatch(r"mAP|rank[1-9]\d*", measure):
         raise CuhsError(f"{measure}: not a measure of single queries; there are mAP and rank1, rank2, …")
     path = Path(origin)
+    if path.suffix == ".csv" and not path.is_file():
+        raise CuhsError(f"{origin}: missing; evaluate the model first (dvc repro)")
     if not path.is_file():
         try:
             path = Path(connect().download_artifacts(origin, "evaluation/queries.csv"))

@@ -39,6 +39,8 @@ def read(folder: Path, split: str) -> Features:
     parquet, array, labels = (folder / f"{split}.{suffix}" for suffix in ("parquet", "npy", "csv"))
     if parquet.is_file():
         return read_parquet(parquet)
+    if not folder.is_dir():
+        raise CuhsError(f"{folder}: no such folder")
     if not (array.is_file() and labels.is_file()):
         raise CuhsError(f"{folder}: needs {split}.parquet, or {split}.npy with {split}.csv")
     table = _try(labels, lambda: _read_csv(labels))

@@ -39,6 +39,9 @@ from pipelines.tracking.run import Run, send_left
 # The packages that the model's code imports; MLflow installs these versions to serve the model.
 NEEDED = ("torch", "torchvision", "numpy", "pillow", "pydantic", "safetensors")
 
+# A decision in a sentence: "version 2 is …".
+STANDING = {CHAMPION: "the champion", "challenger": "a challenger"}
+
 log = logging.getLogger(__name__)
 
 
@@ -59,7 +62,12 @@ def foretell(p: Params) -> None:
         CuhsError: as for :func:`register`.
     """
     with _answering():
-        better, reason = _judge(p, Registry(p.registry.model).champion())
+        registry = Registry(p.registry.model)
+        known = _known(registry, Run.read(paths.EVALUATION_RUN).id)
+        if known and DECISION in known.tags:
+            console.print(f"{known} is registered already, as {known.tags[DECISION]}: {known.tags[REASON]}")
+            return
+        better, reason = _judge(p, registry.champion())
         console.print(f"would {'be the champion' if better else 'stay a challenger'}: {reason}", highlight=False)
 
 
@@ -71,7 +79,7 @@ def roll_back(p: Params, version: int | None) -> None:
     """
     with _answering():
         until_now, champion = Registry(p.registry.model).roll_back(version)
-        console.print(f"{champion} is the champion; {until_now} is not any more", highlight=False)
+        console.print(f"{champion} is the champion now; {until_now} no longer is", highlight=False)
 
 
 @contextmanager
@@ -88,22 +96,44 @@ def _register(p: Params, registry: Registry) -> None:
     if why := run.missing():
         raise CuhsError(f"{paths.EVALUATION_RUN}: {why}")
     assert run.id is not None
-    weights = file_version(paths.MODEL / "model.safetensors")
-    known = [v for v in registry.versions() if v.version.run_id == run.id and v.tags.get(MODEL) == weights]
-    registered = known[0] if known else _log(p, registry, run.id, weights)
+    registered = _known(registry, run.id) or _log(p, registry, run.id)
     if DECISION not in registered.tags:
         _decide(p, registry, registered)
         registered = registry.version(registered.number)
     champion = registry.champion()
+    decision, reason = registered.tags[DECISION], registered.tags[REASON]
     about = {
         "model": registry.name,
         "version": registered.number,
-        "decision": registered.tags[DECISION],
-        "reason": registered.tags[REASON],
+        "decision": decision,
+        "reason": reason,
         "champion": champion and champion.number,
     }
     paths.REGISTRATION.write_text(json.dumps(about, indent=2) + "\n")
-    console.print(f"{registered} is {about['decision']}: {about['reason']}", highlight=False, soft_wrap=True)
+    console.print(f"{registered} is {STANDING.get(decision, decision)}: {reason}", highlight=False, soft_wrap=True)
+
+
+def _known(registry: Registry, run_id: str | None) -> Registered | None:
+    """The version of the evaluated weights, if they are registered already."""
+    weights = _weights()
+    versions = (v for v in registry.versions() if v.version.run_id == run_id and v.tags.get(MODEL) == weights)
+    return next(versions, None)
+
+
+def _weights() -> str:
+    path = paths.MODEL / "model.safetensors"
+    if not path.is_file():
+        raise CuhsError(f"{path}: missing; train the model first (dvc repro)")
+    return file_version(path)
+
+
+def _figures(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise CuhsError(f"{path}: missing; evaluate the model first (dvc repro)") from error
+    except ValueError as error:
+        raise CuhsError(f"{path}: damaged; evaluate the model again (dvc repro -f -s evaluate)") from error
 
 
 def _decide(p: Params, registry: Registry, challenger: Registered) -> None:
@@ -121,11 +151,7 @@ def _decide(p: Params, registry: Registry, challenger: Registered) -> None:
 def _judge(p: Params, champion: Registered | None) -> tuple[bool, str]:
     """Whether the evaluated model is better than the champion, and why."""
     metric, (group, measure) = p.registry.metric, p.registry.metric.split("/")
-    ours = comparison.read(str(paths.QUERIES), measure)
-    if not ours.get(group):
-        raise CuhsError(
-            f"registry.metric: {metric}: the evaluation has no query in {group!r}; it has {', '.join(ours)}"
-        )
+    ours = _asked(p, comparison.read(str(paths.QUERIES), measure))
     if champion is None:
         return True, "the first of its name"
     theirs = _queries_of(champion, p, measure)
@@ -138,6 +164,17 @@ def _judge(p: Params, champion: Registered | None) -> tuple[bool, str]:
         f"{metric} {100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f}, p = {found.p:.4f}) "
         f"against {champion}: {'better' if better else f'not better at p ≤ {p.registry.p:g}'}"
     )
+
+
+def _asked(p: Params, queries: comparison.Queries) -> comparison.Queries:
+    """The queries, which have some in the group of ``registry.metric``."""
+    group = p.registry.metric.split("/")[0]
+    if not queries.get(group):
+        raise CuhsError(
+            f"registry.metric: {p.registry.metric}: the evaluation has no query in {group!r}; it has "
+            f"{', '.join(queries)}"
+        )
+    return queries
 
 
 def _queries_of(champion: Registered, p: Params, measure: str) -> comparison.Queries:
@@ -169,11 +206,12 @@ def _evaluate(registered: Registered, p: Params, measure: str) -> comparison.Que
         return comparison.read(str(path), measure)
 
 
-def _log(p: Params, registry: Registry, run_id: str, weights: str) -> Registered:
+def _log(p: Params, registry: Registry, run_id: str) -> Registered:
     """Log the model with its thresholds and metrics, and create its version in the registry."""
-    metrics = json.loads(paths.METRICS.read_text())
-    thresholds = json.loads(paths.THRESHOLDS.read_text())
+    metrics, thresholds = _figures(paths.METRICS), _figures(paths.THRESHOLDS)
     group, measure = p.registry.metric.split("/")
+    # Before anything is logged: a metric that nobody has would leave half a registration.
+    values = [value for _, value in _asked(p, comparison.read(str(paths.QUERIES), measure))[group].values()]
     mlflow.set_tracking_uri(uri())
     with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
         # MLflow warns that type hints and an example are missing, but needs them only to guess a signature.
@@ -192,9 +230,9 @@ def _log(p: Params, registry: Registry, run_id: str, weights: str) -> Registered
     entries = [Metric(k, float(v), now, 0, model_id=logged.model_id) for k, v in flat.items() if v is not None]
     registry.client.log_batch(run_id, metrics=entries)
     tags = {
-        MODEL: weights,
+        MODEL: _weights(),
         DATA_VERSION: data_version(),
-        VALUE: str(metrics[group][measure]),
+        VALUE: f"{100 * sum(values) / len(values):.3f}",
         "cuhs.metric": p.registry.metric,
         "cuhs.variant": p.variant,
         "cuhs.profile": p.profile,

@@ -5,6 +5,7 @@ write into the original.
 """
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 # Columns of MLflow's tables that hold such paths.
@@ -26,7 +27,7 @@ def settle(database: Path, artifacts: Path) -> None:
     if not database.is_file():
         return
     here = artifacts.resolve().as_uri()
-    with sqlite3.connect(database, timeout=1) as connection:
+    with closing(sqlite3.connect(database, timeout=1)) as connection, connection:
         known = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not COLUMNS.keys() <= known:
             return

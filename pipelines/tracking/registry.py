@@ -158,5 +158,5 @@ class Registry:
         # Without this tag, it takes part in no later decision.
         self.client.delete_model_version_tag(self.name, str(champion.number), OVER)
         self.tag(champion.number, {DECISION: "rolled back", REASON: f"rolled back to version {before}"})
-        self.tag(before, {DECISION: CHAMPION})
+        self.tag(before, {DECISION: CHAMPION, REASON: f"champion again by a rollback from version {champion.number}"})
         return champion, earlier

@@ -134,9 +134,9 @@ class Run:
             about = json.loads(path.read_text())
             return cls(about["key"], about["run_id"])
         except FileNotFoundError as error:
-            raise CuhsError(f"{path}: missing; train the model first (dvc repro)") from error
+            raise CuhsError(f"{path}: missing; train and evaluate the model first (dvc repro)") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise CuhsError(f"{path}: names no run; train the model again (dvc repro -f train)") from error
+            raise CuhsError(f"{path}: names no run; make it again (delete it, then dvc repro)") from error
 
     @classmethod
     def going_on(cls, tag: str, value: str) -> "Run | None":

@@ -82,7 +82,9 @@ def test_a_command_of_the_pipeline_says_what_to_install(installed: Path, tmp_pat
         [installed / "cuhs", "train"], cwd=tmp_path, env=inherited(), capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 2
-    assert done.stderr == "error: yaml is not installed; the commands need: pip install 'cuhs[pipeline]'\n"
+    assert (
+        done.stderr == "error: yaml is not installed; commands need the extra `pipeline`: pip install '.[pipeline]'\n"
+    )
 
 
 def test_packages_carry_their_types_and_the_files_that_they_read(installed: Path, tmp_path: Path) -> None:

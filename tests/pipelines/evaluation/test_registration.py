@@ -154,3 +154,20 @@ def test_a_registry_that_is_away_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(CuhsError, match=r"MLFLOW_TRACKING_URI: http://127\.0\.0\.1:9 does not answer"):
         Registry("any").champion()
+
+
+def test_a_measure_that_is_not_among_those_of_the_report_may_decide_and_an_absent_group_logs_nothing(
+    store: Path, evaluated: params.Params
+) -> None:
+    p = params.with_values(evaluated, {"registry.metric": "red/mAP"})
+    with pytest.raises(CuhsError, match=r"registry\.metric: red/mAP: the evaluation has no query in 'red'"):
+        registration._asked(p, comparison.read(str(paths.QUERIES)))
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "missing; evaluate the model first"), ("[", "damaged")])
+def test_figures_that_are_missing_or_damaged_are_one_line(tmp_path: Path, content: str | None, said: str) -> None:
+    path = tmp_path / "metrics.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(CuhsError, match=said):
+        registration._figures(path)

@@ -236,7 +236,7 @@ def test_a_locked_database_stops_no_stage_and_gets_its_entries_later(
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "run.json: missing; train the model first"), ("{}", "names no run"), ("[", "names no run")],
+    [(None, "run.json: missing; train and evaluate the model first"), ("{}", "names no run"), ("[", "names no run")],
 )
 def test_a_file_that_names_no_run_is_one_line(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "run.json"
