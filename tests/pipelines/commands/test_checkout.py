@@ -197,5 +197,5 @@ def test_a_listing_in_dvc_s_remote_that_leaves_its_folder_is_not_checked_out(
 def test_a_run_that_is_not_there_costs_no_change_of_params_yaml(project: Path) -> None:
     (project / "params.yaml").write_text("mine: 1\n")
     with pytest.raises(CuhsError, match="MLflow has no such run"):
-        checkout.check_out("0" * 32)
+        check_out("0" * 32)
     assert (project / "params.yaml").read_text() == "mine: 1\n"
