@@ -85,3 +85,14 @@ def test_a_missing_dependency_would_be_found() -> None:
     # The search ranks what it trained: before its dependencies were computed, it missed these.
     files = {path.relative_to(ROOT).as_posix() for path in closure("pipelines.stages.tune", left_out())}
     assert {"pipelines/evaluation/extraction.py", "cuhs/retrieval.py", "cuhs/data/shards.py"} <= files
+
+
+def test_the_lock_is_of_a_run_of_today_s_stages() -> None:
+    locked = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
+    stages_here = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert {name: stage["cmd"] for name, stage in locked.items()} == {
+        name: stage["cmd"] for name, stage in stages_here.items()
+    }
+    paths = {dep["path"] for stage in locked.values() for dep in stage["deps"]}
+    code = {path for path in paths if path.split("/")[0] in ("cuhs", "pipelines")}
+    assert {path for path in code if not (ROOT / path).exists()} == set()
