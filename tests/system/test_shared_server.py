@@ -41,7 +41,7 @@ def test_two_trainings_at_once_are_two_runs_of_one_experiment(
         run = runs[str(seed)]
         assert run.info.status == "FINISHED"
         assert run.info.run_id == trained.json("models/run.json")["run_id"]
-        assert run.info.run_name == f"fg_synth seed{seed}"
+        assert run.info.run_name == f"model: fg_synth seed{seed}"
         points = client.get_metric_history(run.info.run_id, "train/loss")
         assert [(p.step, p.value) for p in points] == [(i + 1, loss) for i, loss in enumerate(trained.losses())]
         assert {artifact.path for artifact in client.list_artifacts(run.info.run_id, "model")} == {
