@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from cuhs.build.parallel import AHEAD, Mapper, map_on_cores
 from pipelines.cluster.entry import elsewhere
-from pipelines.cluster.resources import start_ray
+from pipelines.cluster.joining import start_ray
 
 T = TypeVar("T")
 R = TypeVar("R")

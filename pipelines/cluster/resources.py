@@ -1,28 +1,11 @@
-"""The Ray cluster that a stage has joined, and how trainings share its CPUs and GPUs."""
+"""What the Ray cluster that a stage has joined has, and how trainings share it."""
 
-import logging
 import math
 import os
 from typing import Any
 
 from cuhs.errors import CuhsError
 from pipelines.base.params import Compute
-
-
-def start_ray() -> None:
-    """Join the cluster that ``RAY_ADDRESS`` names, or start Ray in this process."""
-    import ray
-
-    if ray.is_initialized():
-        return
-    debug = bool(os.environ.get("CUHS_DEBUG"))
-    options: dict[str, Any] = {
-        "logging_level": logging.INFO if debug else logging.ERROR,
-        "log_to_driver": debug,
-    }
-    if not os.environ.get("RAY_ADDRESS"):
-        options |= {"address": "local", "include_dashboard": False}
-    ray.init(**options)
 
 
 def resources() -> tuple[dict[str, float], float]:

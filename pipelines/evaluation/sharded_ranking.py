@@ -15,7 +15,7 @@ from cuhs.evaluation.features import ALL, Features
 from cuhs.evaluation.ranking import Ranking
 from cuhs.evaluation.sharding import count_rows, find_matches
 from pipelines.base.console import progress
-from pipelines.cluster.resources import start_ray
+from pipelines.cluster.joining import start_ray
 from pipelines.evaluation import feature_files
 
 # Rows of a file that a task holds at a time, in both passes: 128 MiB at 2048 dimensions.

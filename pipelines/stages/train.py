@@ -4,13 +4,13 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.base import cli, params
-from pipelines.cluster.entry import run_stage
+from pipelines.cluster.entry import run_training
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage with ``params.yaml``, here or as a job on a cluster; returns the exit code."""
     cli.parse_nothing("python -m pipelines.stages.train", __doc__, argv)
-    return run_stage("train", run)
+    return run_training("train", run)
 
 
 def run() -> None:

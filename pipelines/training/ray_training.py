@@ -19,7 +19,8 @@ from cuhs.errors import CuhsError
 from pipelines.base.params import Params
 from pipelines.base.paths import RUNS
 from pipelines.base.signals import on_sigterm
-from pipelines.cluster.resources import resources, scaling, start_ray
+from pipelines.cluster.joining import leave_ray, start_ray
+from pipelines.cluster.resources import resources, scaling
 from pipelines.storage.checkpoint_store import checkpoint_store
 from pipelines.storage.places import place
 from pipelines.training.progress import board
@@ -52,8 +53,6 @@ def train(make: Make, params: Params, paths: dict[str, str], name: str, run: "Ru
         CuhsError: the training itself failed, or its workers failed more often than ``compute.max_failures``.
         Terminated: at SIGTERM, after a checkpoint was saved.
     """
-    import ray
-
     folder = (RUNS / name).resolve()
     for failed in itertools.count():
         start_ray()
@@ -66,7 +65,7 @@ def train(make: Make, params: Params, paths: dict[str, str], name: str, run: "Ru
                 raise
             log.warning("%s: what drives its workers was killed; going on from the last checkpoint", name)
             # Ray frees the lost controller's resources only after this process leaves the cluster.
-            ray.shutdown()
+            leave_ray()
     store = checkpoint_store(RUNS, name)
     last = store.newest()
     if last is None:

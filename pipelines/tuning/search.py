@@ -14,7 +14,8 @@ from cuhs.errors import CuhsError
 from pipelines.base.params import Params, with_values
 from pipelines.base.paths import DATASET, HSL, RUNS, TUNING
 from pipelines.base.versions import code_version, data_version, file_version, run_name
-from pipelines.cluster.resources import concurrent, resources, scaling, start_ray
+from pipelines.cluster.joining import start_ray
+from pipelines.cluster.resources import concurrent, resources, scaling
 from pipelines.tracking import stage_runs
 from pipelines.tracking.mlflow_store import uri
 from pipelines.tracking.run import Run

@@ -86,7 +86,9 @@ def twin(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project.twin(tmp_path_factory.mktemp("changed") / "project")
 
 
-def test_a_killed_worker_and_a_killed_stage_change_nothing_in_the_result(twin: Project, felt: Felt) -> None:
+def test_a_killed_worker_a_killed_ray_and_a_killed_stage_change_nothing_in_the_result(
+    twin: Project, felt: Felt
+) -> None:
     weights = twin.folder / "models/cuhs/model.safetensors"
     undisturbed = twin.losses(), weights.read_bytes()
 
@@ -100,10 +102,17 @@ def test_a_killed_worker_and_a_killed_stage_change_nothing_in_the_result(twin: P
             workers[0].kill()
             last = twin.checkpoints()[-1]
             wait_for(lambda: twin.checkpoints()[-1:] > [last], process)
+        with felt("Ray's own processes are killed on one machine"):
+            descendants(process.pid, "/raylet ")[0].kill()
+            last = twin.checkpoints()[-1]
+            wait_for(lambda: twin.checkpoints()[-1:] > [last], process)
         started = psutil.Process(process.pid).children(recursive=True)
-        descendants(process.pid, "pipelines.stages.train")[-1].kill()
-        process.communicate(timeout=60)
+        stage, *_ = (each for each in started if each.cmdline()[1:] == ["-m", "pipelines.stages.train"])
+        stage.kill()
+        out, _ = process.communicate(timeout=60)
         assert process.returncode != 0
+        assert "starting both anew" in out
+        assert "Traceback" not in out
         # Ray's agents take minutes to miss their node; what trains has to end with the stage.
         _, alive = psutil.wait_procs(started, timeout=20)
         assert not [p for p in alive if "RayTrainWorker" in p.name() or "raylet" in p.name()]
