@@ -16,8 +16,9 @@ ARROWS: dict[str, set[str]] = {
     "cuhs.machine": set(),
     "cuhs.images": set(),
     "cuhs.config": set(),
-    "cuhs.raw": {"cuhs.config", "cuhs.errors"},
-    "cuhs.synthetic": {"cuhs.errors"},
+    "cuhs.csv_files": {"cuhs.errors"},
+    "cuhs.raw": {"cuhs.config", "cuhs.csv_files", "cuhs.errors"},
+    "cuhs.synthetic": {"cuhs.csv_files", "cuhs.errors"},
     "cuhs.data": {"cuhs.errors"},
     "cuhs.build": {"cuhs.config", "cuhs.data", "cuhs.errors", "cuhs.images", "cuhs.machine", "cuhs.raw"},
     # Knows features and labels, never the network.

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cuhs.csv_files import read_csv
 from cuhs.errors import CuhsError
-from cuhs.raw.labels import read_rows
 
 Box = tuple[float, float, float, float]
 
@@ -60,7 +60,7 @@ def read_boxes(path: Path, images: Iterable[str]) -> PixelBoxes:
         CuhsError: the file is missing or has other columns; a value is not a number, or a box has no area; a name
             is ambiguous or occurs twice (the message names file and row); or no row names an image of the source.
     """
-    rows = read_rows(path, ("file", "x1", "y1", "x2", "y2"))
+    rows = read_csv(path, ("file", "x1", "y1", "x2", "y2"))
     places = ((f"row {row}", record) for row, record in rows)
     return gather(
         path, ((place, record["file"], _numbers(record, f"{path}, {place}")) for place, record in places), images

@@ -1,13 +1,12 @@
 """A user's list that assigns identities to training or testing, and to groups."""
 
-import csv
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cuhs.csv_files import read_csv
 from cuhs.errors import CuhsError
-from cuhs.raw.labels import read_rows
 from cuhs.raw.records import written
 
 SIDES = ("train", "test")
@@ -40,17 +39,15 @@ def read_identity_list(path: Path, known: Collection[str]) -> IdentityList:
         CuhsError: the file is missing or has other columns; an identity is unknown, occurs twice or is in both
             splits; or a split or group name is invalid. The message names file and row.
     """
-    rows = read_rows(path, ("pid", "split"))
-    grouped = _has_groups(path)
-    if grouped:
-        rows = read_rows(path, ("pid", "split", "group"))
+    rows = read_csv(path, ("pid", "split"), optional=("group",))
     people = set(known)
     listed = IdentityList()
     seen: dict[tuple[str, str], int] = {}
     for row, record in rows:
         where = f"{path}, row {row}"
         source, _, name = record["pid"].partition("/")
-        pid, side, group = f"{source}/{written(name)}", record["split"], record.get("group", "")
+        pid, side = f"{source}/{written(name)}", record["split"]
+        group, grouped = record.get("group", ""), "group" in record
         if pid not in people:
             raise CuhsError(
                 f"{where}: no identity {record['pid']} in data.sources, whose identities look like "
@@ -68,8 +65,3 @@ def read_identity_list(path: Path, known: Collection[str]) -> IdentityList:
         if grouped:
             listed.groups[pid] = tuple(sorted({*listed.groups.get(pid, ()), group}))
     return listed
-
-
-def _has_groups(path: Path) -> bool:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return "group" in next(csv.reader(file))

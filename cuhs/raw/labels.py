@@ -1,11 +1,11 @@
 """Clothing colour labels of identities."""
 
-import csv
 from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
+from cuhs.csv_files import read_csv
 from cuhs.errors import CuhsError
 from cuhs.raw.records import written
 
@@ -25,7 +25,7 @@ def read_colours(path: Path, known: Collection[int | str]) -> dict[int | str, st
     """
     by_name = {written(pid): pid for pid in known}
     colours: dict[int | str, str] = {}
-    for row, record in read_rows(path, ("pid", "colour")):
+    for row, record in read_csv(path, ("pid", "colour")):
         pid = by_name.get(written(record["pid"]))
         if record["colour"] not in COLOURS:
             raise CuhsError(f"{path}, row {row}: colour {record['colour']!r} is not one of {', '.join(COLOURS)}")
@@ -71,28 +71,3 @@ def read_attributes(path: Path, variable: str, known: Collection[int | str]) -> 
     if not colours:
         raise CuhsError(f"{path}: describes no identity of the source; is it the label file of another dataset?")
     return colours
-
-
-def read_rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
-    """Read the rows of a CSV file as (line number, stripped values of ``columns``).
-
-    Raises:
-        CuhsError: the file is missing, is not text, lacks a column, or a row lacks a value.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [column for column in columns if column not in (reader.fieldnames or ())]
-            if missing:
-                raise CuhsError(f"{path}: no column {', '.join(missing)}; the header must be {','.join(columns)}")
-            rows = []
-            for record in reader:
-                values = {column: (record[column] or "").strip() for column in columns}
-                if not all(values.values()):
-                    raise CuhsError(f"{path}, row {reader.line_num}: a value is missing; give {','.join(columns)}")
-                rows.append((reader.line_num, values))
-            return rows
-    except FileNotFoundError as error:
-        raise CuhsError(f"{path}: no such annotation file") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CuhsError(f"{path}: not a readable CSV file ({error})") from error

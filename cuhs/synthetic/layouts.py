@@ -1,6 +1,5 @@
 """Writing of FG-Synth in the raw layouts of Market-1501, CUHK03, Occluded-REID and Partial-REID."""
 
-import csv
 import io
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
+from cuhs.csv_files import write_csv
 from cuhs.errors import CuhsError
 from cuhs.synthetic.camera import Box, Camera, Photo
 from cuhs.synthetic.orders import CAMERAS, GROUPS, Order, Orders, plan
@@ -115,9 +115,9 @@ def _write(folder: Path, seed: int, orders: Orders, watch: Watch) -> None:
     (folder / "annotations").mkdir()
     for source in CAMERAS:
         annotations = folder / "annotations"
-        _write_csv(annotations / f"{source}_clothing.csv", ("pid", "colour"), orders.colours[source].items())
+        write_csv(annotations / f"{source}_clothing.csv", ("pid", "colour"), orders.colours[source].items())
         rows = ((path, *box) for path, box in boxes[source])
-        _write_csv(annotations / f"{source}_head_shoulder.csv", ("file", "x1", "y1", "x2", "y2"), rows)
+        write_csv(annotations / f"{source}_head_shoulder.csv", ("file", "x1", "y1", "x2", "y2"), rows)
     _write_cuhk03_split(folder / "cuhk03" / SPLIT, orders)
     located = {(source, path): box for source, rows in boxes.items() for path, box in rows}
     contact_sheet(orders, lambda order: Image.open(image_path(folder, order)), located).save(
@@ -129,13 +129,6 @@ def image_path(folder: Path, order: Order) -> Path:
     """Return the path of an order's image in the dataset's folder."""
     source = folder / order.source
     return (source / "images_labeled" if order.source == "cuhk03" else source) / order.path
-
-
-def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
 
 
 def _write_cuhk03_split(path: Path, orders: Orders) -> None:

@@ -1,6 +1,5 @@
 """Is model A better than model B on the same queries?"""
 
-import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +7,10 @@ from pathlib import Path
 import numpy as np
 from mlflow.exceptions import MlflowException
 
+from cuhs.csv_files import read_csv
 from cuhs.errors import CuhsError
 from cuhs.evaluation.bootstrap import Difference, paired
+from pipelines.evaluation.tables import QUERY_COLUMNS
 from pipelines.tracking.mlflow_store import connect
 
 Queries = dict[str, dict[str, tuple[str, float]]]
@@ -53,14 +54,13 @@ def read(origin: str, measure: str = "mAP") -> Queries:
         except (MlflowException, OSError) as error:
             raise CuhsError(f"{origin}: neither a queries.csv nor an evaluated MLflow run") from error
     queries: Queries = {}
-    with path.open(newline="") as file:
-        try:
-            for row in csv.DictReader(file):
-                if row["ap"]:
-                    found = float(row["ap"]) if measure == "mAP" else int(row["first_hit"]) <= int(measure[4:])
-                    queries.setdefault(row["group"], {})[row["query"]] = (row["pid"], float(found))
-        except (KeyError, ValueError) as error:
-            raise CuhsError(
-                f"{origin}: not a table of queries as an evaluation writes it (reports/queries.csv)"
-            ) from error
+    try:
+        for _, row in read_csv(path, QUERY_COLUMNS, may_be_empty=QUERY_COLUMNS):
+            if row["ap"]:
+                found = float(row["ap"]) if measure == "mAP" else int(row["first_hit"]) <= int(measure[4:])
+                queries.setdefault(row["group"], {})[row["query"]] = (row["pid"], float(found))
+    except (CuhsError, ValueError) as error:
+        raise CuhsError(
+            f"{origin}: not a table of queries as an evaluation writes it, reports/queries.csv ({error})"
+        ) from error
     return queries

@@ -1,42 +1,39 @@
 """Writes the tables of an evaluation: CMC curves, queries, thresholds."""
 
-import csv
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from cuhs.csv_files import write_csv
 from cuhs.evaluation.features import Features
 from cuhs.evaluation.groups import Group
 from cuhs.evaluation.thresholds import OperatingPoint, PairDistances
 
 CMC_RANKS = 50
+QUERY_COLUMNS = ("group", "query", "pid", "camid", "ap", "first_hit")
 FALSE_MATCH_RATES = (1e-2, 1e-3, 1e-4)
 
 
 def write_cmc(path: Path, groups: Mapping[str, Group]) -> None:
     """CMC curves as a table: ``rank``, then the share of queries in percent for each group."""
     curves = {name: group.ranking.cmc(CMC_RANKS) for name, group in groups.items() if group.metrics["queries"]}
-    with path.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["rank", *curves])
-        for k in range(CMC_RANKS):
-            rows.writerow([k + 1, *(round(100 * float(curve[k]), 3) for curve in curves.values())])
+    rows = ((k + 1, *(round(100 * float(curve[k]), 3) for curve in curves.values())) for k in range(CMC_RANKS))
+    write_csv(path, ["rank", *curves], rows)
 
 
 def write_queries(path: Path, groups: Mapping[str, Group], query: Features) -> None:
     """The result of each query in each group; the average precision is empty if the query has no match."""
-    with path.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["group", "query", "pid", "camid", "ap", "first_hit"])
-        for name, group in groups.items():
-            ranking = group.ranking
-            for row, ap, hit in zip(group.query_rows, ranking.ap, ranking.first_hit, strict=True):
-                # With the source's name, because two sources may have files with the same path.
-                query_name = f"{str(query.pids[row]).partition('/')[0]}/{query.name(row)}"
-                value = "" if math.isnan(ap) else repr(float(ap))
-                rows.writerow([name, query_name, query.pids[row], query.camids[row], value, int(hit)])
+    rows = []
+    for name, group in groups.items():
+        ranking = group.ranking
+        for row, ap, hit in zip(group.query_rows, ranking.ap, ranking.first_hit, strict=True):
+            # With the source's name, because two sources may have files with the same path.
+            query_name = f"{str(query.pids[row]).partition('/')[0]}/{query.name(row)}"
+            value = None if math.isnan(ap) else float(ap)
+            rows.append((name, query_name, str(query.pids[row]), str(query.camids[row]), value, int(hit)))
+    write_csv(path, QUERY_COLUMNS, rows)
 
 
 def write_thresholds(path: Path, pairs: PairDistances) -> None:

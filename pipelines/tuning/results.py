@@ -1,10 +1,10 @@
 """Writes the results of a search to ``reports/tuning``: the best values, all trials, two figures."""
 
-import csv
 from collections.abc import Sequence
 
 import yaml
 
+from cuhs.csv_files import write_csv
 from pipelines.base.console import console
 from pipelines.base.params import Params
 from pipelines.base.paths import TUNING
@@ -26,11 +26,8 @@ def write(p: Params, trials: Sequence[Trial]) -> None:
         f"# mAP {best.score:.2f} on held-out training identities. To use it:\n# {applied}\n"
         + yaml.safe_dump(best.values, sort_keys=False)
     )
-    with (TUNING / "trials.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow([*best.values, "mAP", "epochs", "mlflow_run"])
-        for trial in trials:
-            rows.writerow([*trial.values.values(), trial.score, trial.epochs, trial.run and trial.run.id])
+    rows = ([*trial.values.values(), trial.score, trial.epochs, trial.run and trial.run.id] for trial in trials)
+    write_csv(TUNING / "trials.csv", [*best.values, "mAP", "epochs", "mlflow_run"], rows)
     figures.draw(TUNING, p.tune.space, [(t.values, t.score) for t in trials if t.score is not None])
     for trial in trials:
         score = "failed" if trial.score is None else f"mAP {trial.score:.1f}"

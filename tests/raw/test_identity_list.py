@@ -71,3 +71,8 @@ def test_a_build_follows_the_list(
     summary = built({"m": source}, identities=csv(tmp_path, "pid,split", "m/0003,test", "m/0004,train"))
     assert list(summary["groups"]) == ["all", "black"]
     assert summary["groups"]["black"]["train"] == {"ids": 1, "images": 3}
+
+
+def test_spaces_in_the_header_lose_no_column(tmp_path: Path) -> None:
+    path = csv(tmp_path, "pid , split, group ", "m/0001,test,night-shift")
+    assert read_identity_list(path, KNOWN) == IdentityList({"m/0001": "test"}, {"m/0001": ("night-shift",)})

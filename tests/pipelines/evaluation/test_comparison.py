@@ -57,3 +57,21 @@ def test_nothing_in_common_no_such_run_and_a_foreign_table_are_one_line(
     Path("table.csv").write_text("x,y\n1,2\n")
     with pytest.raises(CuhsError, match=re.escape("table.csv: not a table of queries")):
         read("table.csv")
+
+
+@pytest.mark.parametrize("row", [f"all,{'q' * 200_000},s/1,1,0.5,1", "all,q,s/1,1,half,1"])
+def test_a_damaged_table_is_one_short_line(tmp_path: Path, row: str) -> None:
+    (tmp_path / "q.csv").write_text(f"group,query,pid,camid,ap,first_hit\n{row}\n")
+    with pytest.raises(CuhsError, match=r"q\.csv: not a table of queries") as failed:
+        read(str(tmp_path / "q.csv"))
+    assert len(str(failed.value)) < 500 and "\n" not in str(failed.value)
+
+
+def test_identities_that_look_like_formulas_are_text_and_the_same_identities_when_read(tmp_path: Path) -> None:
+    pids = np.array(["=HYPERLINK(1)", "+1", "-2", "@x"])
+    features = Features(np.eye(4, dtype=np.float32), pids, np.array(["=1", "-1", "1", "2"]), groups=[["all"]] * 4)
+    gallery = Features(np.eye(4, dtype=np.float32), pids, np.array(["9"] * 4), groups=[["all"]] * 4)
+    write_queries(tmp_path / "q.csv", evaluate_groups(features, gallery, resamples=10), features)
+    for line in (tmp_path / "q.csv").read_text().splitlines()[1:]:
+        assert [cell for cell in line.split(",") if cell[0] in "=+-@"] == []
+    assert {pid for pid, _ in read(str(tmp_path / "q.csv"))["all"].values()} == set(pids)
