@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from cuhs.data.dataset import PersonImages, collate
+from cuhs.data.dataset import PersonImages
+from cuhs.data.loading import Loader, batches
 from cuhs.network.cuhs import CUHS
 
 
@@ -32,7 +32,7 @@ def embed(
         (N, Σc) float32, on the CPU.
     """
     model.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    loader = DataLoader(images, batch_size=batch, num_workers=processes, collate_fn=collate)
+    loader = Loader(images, batches(len(images), batch), processes)
     features, done = [], 0
     # The move above stays outside: parameters moved in inference mode could never be trained or explained again.
     with torch.inference_mode():

@@ -16,12 +16,11 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
 from cuhs import CUHS, DatasetConfig, Features, ModelCard, NetworkConfig, PersonImages, Source, embed, evaluate_groups
 from cuhs.build.build import build
 from cuhs.data.augment import Augmentation
-from cuhs.data.dataset import Batch, collate
+from cuhs.data.loading import Loader
 from cuhs.data.sampler import IdentitySampler, ShuffleSampler
 from cuhs.export import save
 from cuhs.network.cuhs import make_hsl
@@ -108,7 +107,7 @@ def train_localiser(dataset: Path, epochs: int, device: torch.device, rank: int,
     hsl.start_at(torch.from_numpy(images.boxes[boxed].mean(0)))
     model = distributed(hsl.to(device))
     sampler = ShuffleSampler(boxed, config.batch, config.seed, rank, workers)
-    loader = load(images, sampler)
+    loader = Loader(images, sampler, processes=0)
     optimizer = adam(hsl, config)
     for number in range(epochs):
         sampler.set_epoch(number)
@@ -137,7 +136,7 @@ def train_network(dataset: Path, hsl: HSL, epochs: int, device: torch.device, ra
     sampler = IdentitySampler(
         images.labels, config.identities, config.images_per_identity, config.seed, rank, workers
     )
-    loader = load(images, sampler)
+    loader = Loader(images, sampler, processes=0)
     optimizer = adam(classified, config)
     for number in range(epochs):
         sampler.set_epoch(number)
@@ -159,11 +158,6 @@ def evaluate(network: CUHS, dataset: Path, device: torch.device) -> dict[str, di
 def distributed(model: nn.Module) -> nn.Module:
     """The model, its gradients averaged over all processes where there are several."""
     return DistributedDataParallel(model) if dist.is_initialized() else model
-
-
-def load(images: PersonImages, sampler: IdentitySampler | ShuffleSampler) -> DataLoader[Batch]:
-    """Batches as the sampler draws them."""
-    return DataLoader(images, batch_sampler=sampler, collate_fn=collate)
 
 
 def report(step: str, number: int, epochs: int, found: dict[str, float], rank: int) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from torch.utils.data import Sampler
 
 from cuhs.errors import CuhsError
 
@@ -16,7 +15,27 @@ class Draw(NamedTuple):
     seed: int
 
 
-class IdentitySampler(Sampler[list[Draw]]):
+def check_share(batch: int, workers: int, key: str) -> None:
+    """Refuse a batch that workers cannot share equally, or of which they would get one image each.
+
+    Batch normalisation needs two images on each worker.
+
+    Raises:
+        CuhsError: the batch cannot be shared; the message names ``key``, which sets it.
+    """
+    if batch % workers:
+        raise CuhsError(
+            f"compute.workers: the {batch} images of a batch do not divide among {workers} workers; choose another "
+            f"number, or another {key}"
+        )
+    if batch // workers < 2:
+        raise CuhsError(
+            f"compute.workers: {workers} workers get one image each of a batch of {batch}, and batch normalisation "
+            f"needs two; use fewer workers or a larger {key}"
+        )
+
+
+class IdentitySampler:
     """Batches of P identities with K images each; no identity is twice in a batch.
 
     The *global* batches of an epoch depend only on seed and epoch. Each of W workers yields its own W-th of
@@ -35,7 +54,7 @@ class IdentitySampler(Sampler[list[Draw]]):
         workers: W, the number of workers; must divide P·K.
 
     Raises:
-        CuhsError: there are fewer than P identities, or W does not divide P·K.
+        CuhsError: there are fewer than P identities, W does not divide P·K, or leaves a worker one image.
     """
 
     def __init__(
@@ -47,10 +66,7 @@ class IdentitySampler(Sampler[list[Draw]]):
                 f"train.identities: {identities} identities a batch, but the training split has "
                 f"{len(self.by_identity)}; choose fewer"
             )
-        if identities * images % workers:
-            raise CuhsError(
-                f"compute.workers: a batch of {identities} × {images} images does not divide among {workers} workers"
-            )
+        check_share(identities * images, workers, "train.identities × train.images_per_identity")
         self.identities, self.images, self.seed = identities, images, seed
         self.rank, self.workers = rank, workers
         self.set_epoch(0)
@@ -91,7 +107,7 @@ class IdentitySampler(Sampler[list[Draw]]):
         return np.split(shuffled[:whole], whole // self.images)
 
 
-class ShuffleSampler(Sampler[list[Draw]]):
+class ShuffleSampler:
     """Shuffled batches of single images; drops the last incomplete batch unless it is the only one.
 
     Global batches depend only on seed and epoch; each worker yields an equal part of every batch.
@@ -100,11 +116,7 @@ class ShuffleSampler(Sampler[list[Draw]]):
     def __init__(self, indices: np.ndarray, batch: int, seed: int, rank: int = 0, workers: int = 1) -> None:
         # With fewer images than a batch, make one batch of as many as the workers can share equally.
         self.batch = batch if len(indices) >= batch else len(indices) // workers * workers
-        if self.batch == 0 or self.batch % workers:
-            raise CuhsError(
-                f"compute.workers: {min(batch, len(indices))} images a batch do not divide among {workers} workers; "
-                "choose another pretrain_hsl.batch"
-            )
+        check_share(self.batch or len(indices), workers, "pretrain_hsl.batch")
         self.indices, self.seed, self.rank, self.workers = indices, seed, rank, workers
         self.set_epoch(0)
 

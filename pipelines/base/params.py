@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from cuhs.build.config import DatasetConfig
 from cuhs.config import Config
+from cuhs.data.sampler import check_share
 from cuhs.errors import CuhsError
 from cuhs.network.config import InstanceStream, NetworkConfig, PartStream
 from cuhs.training.config import HslTraining, ReIDTraining
@@ -151,6 +152,19 @@ class Params(Config):
                 )
             if isinstance(stream, PartStream) and stream.region != "learned" and rows < 3:
                 raise ValueError(f"image.height: {self.image.height} gives no map of three rows; choose 33 or more")
+        return self
+
+    @model_validator(mode="after")
+    def _workers_share_batches(self) -> "Params":
+        batches = {
+            "train.identities × train.images_per_identity": self.train.identities * self.train.images_per_identity,
+            "pretrain_hsl.batch": self.pretrain_hsl.batch,
+        }
+        for key, batch in batches.items():
+            try:
+                check_share(batch, self.compute.workers, key)
+            except CuhsError as error:
+                raise ValueError(str(error)) from error
         return self
 
 

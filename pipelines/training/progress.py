@@ -43,12 +43,27 @@ class News:
     machines: list[dict[str, float]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Hopeless:
+    """An error that came again at the same step after a restart, so that it always would.
+
+    Attributes:
+        error: where it came, and what it says.
+        trace: the worker's stack trace.
+    """
+
+    error: str
+    trace: str
+
+
 class Board:
     """Collects the news; runs as a Ray actor."""
 
     def __init__(self) -> None:
         self._news = News()
         self._stopped = False
+        self._errors: set[tuple[int, str]] = set()
+        self._hopeless: Hopeless | None = None
 
     def move(self, done: float, total: float) -> None:
         """Set how many epochs are done."""
@@ -70,6 +85,17 @@ class Board:
     def stopped(self) -> bool:
         """Whether the training has to end."""
         return self._stopped
+
+    def failed(self, rank: int, error: str, trace: str) -> bool:
+        """Remember a worker's error; returns whether the same one came before, so that the training is hopeless."""
+        if (rank, error) in self._errors:
+            self._hopeless = Hopeless(error, trace)
+        self._errors.add((rank, error))
+        return self._hopeless is not None
+
+    def hopeless(self) -> "Hopeless | None":
+        """The error that came twice, if one did."""
+        return self._hopeless
 
     def machine(self, values: dict[str, float]) -> None:
         """Add the metrics of a machine."""

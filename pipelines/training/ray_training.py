@@ -23,7 +23,7 @@ from pipelines.cluster.joining import leave_ray, start_ray
 from pipelines.cluster.resources import resources, scaling
 from pipelines.storage.checkpoint_store import checkpoint_store
 from pipelines.storage.places import place
-from pipelines.training.progress import board
+from pipelines.training.progress import Hopeless, board
 from pipelines.training.worker import Make, work
 
 if TYPE_CHECKING:
@@ -125,13 +125,37 @@ def run_workers(
         try:
             result = _with_new_controllers(fit, name, most)
         except (ray.train.TrainingFailedError, ray.exceptions.RayActorError) as error:
+            if hopeless := _hopeless(shown):
+                raise _given_up(name, hopeless) from error
             kind = ControllerLost if isinstance(error, ray.exceptions.RayActorError) else CuhsError
             raise kind(
                 f"{name}: broken off ({_last_line(error)}); compute.max_failures is {most}; the same command goes on "
                 "from the last checkpoint"
             ) from error
+    if isinstance(result.return_value, Hopeless):
+        raise _given_up(name, result.return_value)
     if result.return_value:
         raise result.return_value
+
+
+def _hopeless(shown: Any) -> Hopeless | None:
+    """The error that came twice, if the board is still there to tell."""
+    import ray
+
+    try:
+        found: Hopeless | None = ray.get(shown.hopeless.remote(), timeout=10)
+        return found
+    except (ray.exceptions.RayError, TimeoutError):
+        return None
+
+
+def _given_up(name: str, hopeless: Hopeless) -> CuhsError:
+    trace = RUNS / name / "error.txt"
+    trace.parent.mkdir(parents=True, exist_ok=True)
+    trace.write_text(hopeless.trace)
+    return CuhsError(
+        f"{name}: failed twice in the same way ({hopeless.error}), so going on would not help; {trace} has the trace"
+    )
 
 
 class Anew(Enum):

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Subset
 
 from cuhs.data.augment import Augmentation
-from cuhs.data.dataset import Batch, PersonImages, collate
+from cuhs.data.dataset import PersonImages
+from cuhs.data.loading import Loader
 from cuhs.data.sampler import IdentitySampler, ShuffleSampler
 from cuhs.errors import CuhsError
 from cuhs.export import load_hsl
@@ -27,7 +27,7 @@ class _OnWorker:
 
     wrapped: nn.Module
     sampler: IdentitySampler | ShuffleSampler
-    loader: DataLoader[Batch]
+    loader: Loader
     optimizer: torch.optim.Optimizer
     config: Schedule
     device: torch.device
@@ -55,7 +55,7 @@ class HslRun(_OnWorker):
         self.model.start_at(torch.from_numpy(images.boxes[trained].mean(0)))
         self.wrapped = _distributed(self.model, params.train.sync_bn, device)
         self.sampler = ShuffleSampler(trained, self.config.batch, self.config.seed, rank, workers)
-        self.loader = _loader(images, self.sampler, params.compute.loader_processes, device)
+        self.loader = Loader(images, self.sampler, params.compute.loader_processes, pinned=device.type == "cuda")
         self.held_out = held_out_loader(images, held, params.evaluate.batch)
         self.optimizer = adam(self.model, self.config)
 
@@ -84,7 +84,7 @@ class ReIDRun(_OnWorker):
             rank,
             workers,
         )
-        self.loader = _loader(images, self.sampler, params.compute.loader_processes, device)
+        self.loader = Loader(images, self.sampler, params.compute.loader_processes, pinned=device.type == "cuda")
         self.optimizer = adam(self.model, self.config)
 
     def _images(self, params: Params, paths: dict[str, str]) -> PersonImages:
@@ -117,23 +117,9 @@ def boxed_split(images: PersonImages, params: Params) -> tuple[np.ndarray, np.nd
     return trained, seen if len(seen) else held
 
 
-def held_out_loader(images: PersonImages, held: np.ndarray, batch: int) -> DataLoader[Batch]:
+def held_out_loader(images: PersonImages, held: np.ndarray, batch: int) -> Loader:
     """A loader of the held-out images, in order."""
-    return DataLoader(Subset(images, held.tolist()), batch_size=batch, collate_fn=collate)  # type: ignore[arg-type]
-
-
-def _loader(
-    images: PersonImages, sampler: IdentitySampler | ShuffleSampler, processes: int, device: torch.device
-) -> DataLoader[Batch]:
-    return DataLoader(
-        images,  # type: ignore[arg-type]
-        batch_sampler=sampler,
-        num_workers=processes,
-        collate_fn=collate,
-        pin_memory=device.type == "cuda",
-        # With fork, loaders would inherit locks that threads of the training process hold.
-        multiprocessing_context="forkserver" if processes else None,
-    )
+    return Loader(images, [held[start : start + batch].tolist() for start in range(0, len(held), batch)], processes=0)
 
 
 def _distributed(model: nn.Module, sync_bn: bool, device: torch.device) -> nn.Module:

@@ -2,9 +2,11 @@
 
 import math
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -18,9 +20,11 @@ from pipelines.base.signals import Terminated
 from pipelines.storage.places import located
 from pipelines.training.machine_metrics import Gauges, MachineMetrics
 from pipelines.training.preemption import Notices
-from pipelines.training.progress import WorkerProgress
+from pipelines.training.progress import Hopeless, WorkerProgress
 
 T = TypeVar("T")
+# How many characters of a worker's error are shown.
+QUOTED = 300
 
 
 class Training(Protocol):
@@ -47,21 +51,53 @@ class Training(Protocol):
 Make = Callable[[Params, dict[str, str], torch.device, int, int], Training]
 
 
-def work(config: dict[str, Any]) -> BaseException | None:
+@dataclass
+class Where:
+    """Where a training is: the epoch, counted from 0, and how many of its steps are done."""
+
+    epoch: int = 0
+    step: int = 0
+
+
+def work(config: dict[str, Any]) -> BaseException | Hopeless | None:
     """Run one Ray Train worker, with its data on its machine; returns the reason if training is impossible.
 
-    Such an error hits every worker and would come again. It is returned because Ray would restart all workers after a
-    raised one.
+    Such an error would come again. It is returned because Ray would restart all workers after a raised one.
     """
+    import ray.train
+
+    if hopeless := ray.get(config["board"].hopeless.remote()):
+        return cast(Hopeless, hopeless)
+    where = Where()
     with located(config["places"]) as paths:
         try:
-            _train(config, paths)
+            _train(config, paths, where)
         except (CuhsError, Terminated) as error:
             return error
+        except Exception as error:
+            if _may_pass(error):
+                raise
+            what = f"epoch {where.epoch + 1}, step {where.step + 1}: {type(error).__name__}: {_quoted(error)}"
+            context = ray.train.get_context()
+            again = ray.get(config["board"].failed.remote(context.get_world_rank(), what, traceback.format_exc()))
+            # Other workers wait for this one; they end only if it raises.
+            if not again or context.get_world_size() > 1:
+                raise
+            return cast(Hopeless, ray.get(config["board"].hopeless.remote()))
     return None
 
 
-def _train(config: dict[str, Any], paths: dict[str, str]) -> None:
+def _may_pass(error: Exception) -> bool:
+    """Whether an error may be due to a machine or a network that was lost, and so may come twice by chance."""
+    text = str(error).lower()
+    return isinstance(error, OSError) or any(word in text for word in ("gloo", "nccl", "connection"))
+
+
+def _quoted(error: Exception) -> str:
+    return " ".join(str(error).split())[:QUOTED]
+
+
+def _train(config: dict[str, Any], paths: dict[str, str], where: Where) -> None:
     """Build, resume, train epoch by epoch."""
     import ray.train.torch
     from ray.train.collective import broadcast_from_rank_zero
@@ -100,6 +136,7 @@ def _train(config: dict[str, Any], paths: dict[str, str]) -> None:
 
     def after_step(done: int, steps: int) -> None:
         epoch = len(history)
+        where.epoch, where.step = epoch, done
         progress.position(epoch, done, steps)
         if not notices.new() or done == steps:  # a whole epoch is saved below
             return
@@ -114,6 +151,7 @@ def _train(config: dict[str, Any], paths: dict[str, str]) -> None:
         # Killed after its last epoch: report its measures once more for Ray Tune, which waits for them.
         ray.train.report(history[-1])
     for epoch in range(len(history), training.epochs):
+        where.epoch, where.step = epoch, part.steps
         own = training.epoch(epoch, part, after_step)
         part = EpochPart()
         gauges.images_per_second.set(own["images_per_second"])

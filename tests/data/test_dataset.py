@@ -1,18 +1,16 @@
 """A split as the training and the evaluation see it."""
 
 import io
-import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
 
 from cuhs.data.augment import Augmentation
 from cuhs.data.dataset import PersonImages, collate
-from cuhs.data.sampler import Draw, IdentitySampler
+from cuhs.data.sampler import Draw
 from cuhs.errors import CuhsError
 
 
@@ -80,16 +78,6 @@ def test_batches_keep_items_together_and_are_channels_last(images: PersonImages)
     for i, draw in enumerate(draws):
         assert torch.equal(batch.images[i], images[draw][0])
         torch.testing.assert_close(batch.boxes[i], images[draw][2], equal_nan=True)
-
-
-def test_worker_processes_give_the_same_batches(tiny_dataset: Path) -> None:
-    images = PersonImages(tiny_dataset, "train", 64, 32, Augmentation(pad=10, jitter=0.2, erasing=0.5))
-    sampler = IdentitySampler(images.labels, 3, 2, seed=0)
-    here = list(DataLoader(images, batch_sampler=sampler, collate_fn=collate))
-    copied = DataLoader(pickle.loads(pickle.dumps(images)), batch_sampler=sampler, collate_fn=collate)
-    assert len(here) == len(sampler)
-    for a, b in zip(here, copied, strict=True):
-        assert torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
 
 
 def test_a_missing_split_says_what_to_run(tiny_dataset: Path) -> None:

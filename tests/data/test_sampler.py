@@ -52,7 +52,7 @@ def test_images_repeat_only_in_identities_with_fewer_than_k(images: list[int], d
 @given(counts, st.data())
 def test_workers_share_each_global_batch(images: list[int], data: st.DataObject) -> None:
     p, k = data.draw(st.integers(2, len(images))), data.draw(st.integers(2, 4))
-    workers = data.draw(st.sampled_from([w for w in range(1, p * k + 1) if p * k % w == 0]))
+    workers = data.draw(st.sampled_from([w for w in range(1, p * k // 2 + 1) if p * k % w == 0]))
     labels, epoch = labelled(images), data.draw(st.integers(0, 9))
     parts = []
     for rank in range(workers):
@@ -136,7 +136,9 @@ def test_fewer_identities_than_a_batch_needs_are_refused() -> None:
 
 
 def test_a_batch_that_does_not_divide_among_the_workers_is_refused() -> None:
-    with pytest.raises(CuhsError, match=r"^compute\.workers: .* 2 × 4 .* 3 workers"):
+    with pytest.raises(
+        CuhsError, match=r"^compute\.workers: the 8 images .* 3 workers; .* another train\.identities × train\.images"
+    ):
         IdentitySampler(labelled([4, 4, 4]), 2, 4, seed=0, workers=3)
 
 
@@ -148,7 +150,7 @@ def test_a_batch_that_does_not_divide_among_the_workers_is_refused() -> None:
 def test_shuffled_batches_are_whole_disjoint_and_shared(n: int, share: int, workers: int, epoch: int) -> None:
     indices = np.arange(n) * 2 + 1
     batch = share * workers
-    if n < workers:
+    if n < 2 * workers or share < 2:
         with pytest.raises(CuhsError, match=r"^compute\.workers: "):
             ShuffleSampler(indices, batch, seed=0, workers=workers)
         return
@@ -174,8 +176,16 @@ def test_shuffled_epochs_differ_and_repeat() -> None:
 
 
 def test_a_batch_that_does_not_divide_is_refused() -> None:
-    with pytest.raises(CuhsError, match=r"^compute\.workers: 64 images a batch do not divide among 3 workers"):
+    with pytest.raises(CuhsError, match=r"^compute\.workers: the 64 .* 3 workers; .* another pretrain_hsl\.batch"):
         ShuffleSampler(np.arange(100), 64, seed=0, workers=3)
+
+
+def test_a_batch_that_leaves_each_worker_one_image_is_refused() -> None:
+    one = r"^compute\.workers: 8 workers get one image each of a batch of 8, .* use fewer workers or a larger"
+    with pytest.raises(CuhsError, match=one + r" train\.identities × train\.images_per_identity"):
+        IdentitySampler(labelled([4, 4, 4, 4]), 4, 2, seed=0, workers=8)
+    with pytest.raises(CuhsError, match=one + r" pretrain_hsl\.batch"):
+        ShuffleSampler(np.arange(100), 8, seed=0, workers=8)
 
 
 def test_no_images_are_refused() -> None:

@@ -23,7 +23,7 @@ NAME, EPOCHS = "train-stored", 6
 class Fit:
     """Fits noise, always the same; epoch ``n``, counted from 1, waits for the file ``n`` in the folder ``gates``.
 
-    A file ``diverge at n`` there lets it diverge in that epoch.
+    A file ``diverge at n`` there lets it diverge in that epoch, and a file ``break at n`` fail.
     With the momentum of its optimizer a checkpoint has 32 MiB: two parts of an upload.
     """
 
@@ -39,6 +39,8 @@ class Fit:
         """One step on the epoch's own noise."""
         while not (self.gates / str(epoch + 1)).exists():
             time.sleep(0.05)
+        if (self.gates / f"break at {epoch + 1}").exists():
+            raise ValueError("a row is too short")
         noise = torch.randn(2, 4, 2048, generator=torch.Generator().manual_seed(epoch))
         self.optimizer.zero_grad()
         loss = nn.functional.mse_loss(self.model(noise[0]), noise[1])

@@ -156,3 +156,21 @@ def test_a_training_that_cannot_go_on_says_so_and_is_not_taken_for_finished(
         with pytest.raises(CuhsError, match=r"^the loss is not finite in epoch 2; lower lr or warm up longer$"):
             train(str(tmp_path))
         assert [path.parent.name[:15] for path in tmp_path.glob("runs/*/*/manifest.json")] == ["checkpoint_0000"]
+
+
+def test_a_training_that_fails_twice_in_the_same_way_is_given_up(
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUHS_STORE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    for name in ("1", "2", "break at 2"):
+        (tmp_path / name).touch()
+    same = r"failed twice in the same way \(epoch 2, step 1: ValueError: a row is too short\), so going on would not"
+    with pytest.raises(CuhsError, match=f"^{NAME}: {same} help; runs/{NAME}/error.txt has the trace$"):
+        train(str(tmp_path))
+    assert 'raise ValueError("a row is too short")' in (tmp_path / "runs" / NAME / "error.txt").read_text()
+    # Mended, it goes on from its checkpoint.
+    (tmp_path / "break at 2").unlink()
+    for epoch in range(2, EPOCHS):
+        (tmp_path / str(epoch + 1)).touch()
+    assert len(train(str(tmp_path))[0]) == EPOCHS

@@ -225,3 +225,14 @@ def test_a_grid_needs_choices(defaults: dict[str, Any]) -> None:
     tune = {**defaults["tune"], "search": "grid", "space": {"train.eta_1": {"uniform": [0, 1]}}}
     with pytest.raises(CuhsError, match="a grid needs `choice`, not `uniform`"):
         params.parse({**defaults, "tune": tune})
+
+
+@pytest.mark.parametrize(
+    ("workers", "line"),
+    [
+        (3, "compute.workers: the 32 images of a batch do not divide among 3 workers; "),
+        (32, "compute.workers: 32 workers get one image each of a batch of 32, and batch normalisation needs two; "),
+    ],
+)
+def test_workers_that_cannot_share_a_batch_are_refused(workers: int, line: str, defaults: dict[str, Any]) -> None:
+    assert line in refusal(changed(defaults, "compute.workers", workers))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipelines.training import progress
-from pipelines.training.progress import Board, News, WorkerProgress
+from pipelines.training.progress import Board, Hopeless, News, WorkerProgress
 
 
 class Remote:
@@ -65,3 +65,13 @@ def test_all_that_is_told_is_tracked_though_one_entry_fails(caplog: pytest.LogCa
     progress._track(SimpleNamespace(history=history, machine=got.append), queue)  # type: ignore[arg-type]
     assert got == [{"cpu": 1.0}, [{"a": 1.0}, {"a": 2.0}]]
     assert "epochs are not tracked for now (disk full)" in caplog.text
+
+
+def test_an_error_that_comes_to_the_same_worker_twice_is_hopeless() -> None:
+    board = Board()
+    assert not board.failed(0, "epoch 1, step 2: ValueError: short", "first")
+    assert not board.failed(1, "epoch 1, step 2: ValueError: short", "other")
+    assert not board.failed(0, "epoch 1, step 3: ValueError: short", "later")
+    assert board.hopeless() is None
+    assert board.failed(0, "epoch 1, step 2: ValueError: short", "second")
+    assert board.hopeless() == Hopeless("epoch 1, step 2: ValueError: short", "second")
