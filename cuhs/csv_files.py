@@ -1,8 +1,8 @@
 """CSV files that people also open in a spreadsheet.
 
 A spreadsheet runs a value that begins with one of ``= + - @`` as a formula, and identities, cameras and paths may
-begin with anything. Text of this kind is written behind an apostrophe, which spreadsheets show as plain text, and read
-without it. So it comes back as it was.
+begin with anything. Text of this kind is written behind an apostrophe, which spreadsheets show as plain text, and
+read without it. So it comes back as it was.
 """
 
 import csv

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cuhs.build.boxes.scale import check_scale
 from cuhs.build.decode import BATCH, DecodeTask, Finding, Key, decode_images
 from cuhs.build.parallel import Mapper
 from cuhs.build.scratch import Scratch
 from cuhs.build.unusual_boxes import unusual
 from cuhs.errors import CuhsError
 from cuhs.raw.config import Source
-from cuhs.raw.head_shoulder_boxes import Box, normalise
+from cuhs.raw.head_shoulder_boxes import Box
 from cuhs.raw.records import RawImage, Sample
 from cuhs.raw.sources import Listed
 
@@ -57,7 +58,7 @@ def gather(
         progress: called with ``check SOURCE``, the number of images done, and the total.
 
     Raises:
-        CuhsError: no image is usable.
+        CuhsError: no image is usable, or the boxes are of images of another size.
     """
     gathered = Gathered([], {}, {}, [], [], {})
     for source, part in listed.items():
@@ -73,13 +74,14 @@ def gather(
         gathered.samples.append(Sample(source, image, colour or "other", "label" if colour else None))
         gathered.findings[key] = finding
         if image.path in part.boxes.by_path:
-            box = normalise(part.boxes.by_path[image.path], finding.width, finding.height)
+            box = part.boxes.normalised(image.path, finding.width, finding.height)
             if box:
                 gathered.boxes[key] = box
                 gathered.origins[key] = part.boxes.origin(image.path)
             else:
                 reason = f"outside the image of {finding.width}×{finding.height} pixels"
                 gathered.dropped_boxes.append({"source": source, "file": image.path, "reason": reason})
+    check_scale(listed, gathered.findings)
     for source, part in listed.items():
         gathered.dropped_boxes.extend(
             {"source": source, "file": file, "reason": "names no image of the source"}

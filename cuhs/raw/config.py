@@ -19,7 +19,8 @@ class Source(Config):
         split: CUHK03's split file.
         pattern: regular expression for paths of the layout ``pattern`` (see :func:`cuhs.raw.layouts.pattern.read`).
         clothing: CSV of ``pid,colour``, or the published ``market_attribute.mat`` or ``duke_attribute.mat``.
-        boxes: CSV of ``file,x1,y1,x2,y2``.
+        boxes: CSV of ``file,x1,y1,x2,y2`` in pixels, or with a column ``unit``; see
+            :func:`cuhs.raw.head_shoulder_boxes.read_boxes`.
         keypoints: body key points: a JSON file in COCO's form, or for the layout ``market1501`` the folder with the
             published 14 points.
         detector: weights of a key point detector, ``coco`` or a file; see

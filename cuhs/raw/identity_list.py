@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cuhs.csv_files import read_csv
 from cuhs.errors import CuhsError
+from cuhs.raw.labels import remedy
 from cuhs.raw.records import written
 
 SIDES = ("train", "test")
@@ -51,7 +52,7 @@ def read_identity_list(path: Path, known: Collection[str]) -> IdentityList:
         if pid not in people:
             raise CuhsError(
                 f"{where}: no identity {record['pid']} in data.sources, whose identities look like "
-                f"{min(people, default='nothing')}; remove the row"
+                f"{min(people, default='nothing')}; {remedy(record['pid'], people)}"
             )
         if side not in SIDES:
             raise CuhsError(f"{where}: split {side!r} is not one of {', '.join(SIDES)}")

@@ -23,7 +23,7 @@ import numpy as np
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from cuhs.errors import CuhsError
-from cuhs.raw.head_shoulder_boxes import Box, PixelBoxes, gather
+from cuhs.raw.head_shoulder_boxes import Box, RawBoxes, gather
 
 BELOW_SHOULDERS = 0.27
 WIDTH_BY_HEIGHT, WIDTH_BY_SHOULDERS = 0.8, 0.6
@@ -116,7 +116,7 @@ class _File(BaseModel):
     annotations: list[_Person]
 
 
-def read_coco_boxes(path: Path, images: Iterable[str]) -> PixelBoxes:
+def read_coco_boxes(path: Path, images: Iterable[str]) -> RawBoxes:
     """Read boxes from a file in COCO's form for human key points (``person_keypoints_*.json``).
 
     Args:
@@ -126,8 +126,8 @@ def read_coco_boxes(path: Path, images: Iterable[str]) -> PixelBoxes:
         images: paths of the source's images. Images without a usable person have no box.
 
     Raises:
-        CuhsError: the file is missing or not of this form, an annotation belongs to no image, a name is ambiguous
-            or occurs twice, or no name is that of an image of the source.
+        CuhsError: the file is missing or not of this form, its numbers are no pixels, an annotation belongs to no
+            image, a name is ambiguous or occurs twice, or no name is that of an image of the source.
     """
     try:
         content = _File.model_validate_json(path.read_bytes())
@@ -146,6 +146,11 @@ def read_coco_boxes(path: Path, images: Iterable[str]) -> PixelBoxes:
     if unknown:
         example = min(map(str, unknown))
         raise CuhsError(f"{path}: annotations have image_id {example}, which is not among the file's images")
+    seen = [place for person in content.annotations for x, y, v in person.points() if v for place in (x, y)]
+    if seen and max(seen) <= 1:
+        raise CuhsError(
+            f"{path}: no number is above 1, so these are no pixels; multiply them by the image's width and height"
+        )
     best = {image: max(found, key=_Person.rank) for image, found in people.items()}
     entries = (
         (f"image {image.id}", image.file_name, coco_box(best[image.id].points()) if image.id in best else None)
@@ -154,7 +159,7 @@ def read_coco_boxes(path: Path, images: Iterable[str]) -> PixelBoxes:
     return gather(path, entries, images)
 
 
-def read_market_boxes(folder: Path, images: Iterable[str]) -> PixelBoxes:
+def read_market_boxes(folder: Path, images: Iterable[str]) -> RawBoxes:
     """Read boxes from the key points published for Market-1501 (Z. Zheng, 2016, MIT licence).
 
     A file's rows follow the sorted names of its folder's images. The points come from an estimator, without
@@ -172,7 +177,7 @@ def read_market_boxes(folder: Path, images: Iterable[str]) -> PixelBoxes:
     names = defaultdict(list)
     for image in sorted(images):
         names[image.rpartition("/")[0]].append(image)
-    boxes = PixelBoxes()
+    boxes = RawBoxes()
     for subfolder, file in MARKET_FILES.items():
         points = _read_points(folder / file)
         found = names[subfolder]

@@ -1,5 +1,6 @@
 """Clothing colour labels of identities."""
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -32,12 +33,25 @@ def read_colours(path: Path, known: Collection[int | str]) -> dict[int | str, st
         if pid is None:
             raise CuhsError(
                 f"{path}, row {row}: identity {record['pid']} has no image in the source, whose identities look "
-                f"like {min(by_name, default='nothing')}; remove the row"
+                f"like {min(by_name, default='nothing')}; {remedy(record['pid'], by_name)}"
             )
         if pid in colours:
             raise CuhsError(f"{path}, row {row}: identity {record['pid']} has a label already; keep one row for it")
         colours[pid] = record["colour"]
     return colours
+
+
+def remedy(name: str, known: Collection[str]) -> str:
+    """Say what to do about an identity in a file that is not among the ``known`` ones, as they are written."""
+    before, slash, last = name.rpartition("/")
+    pid = written(last.partition(".")[0] if re.fullmatch(r"\d+\.0+", last) else last)
+    if f"{before}{slash}{pid}" in known:
+        return f"write {before}{slash}{pid}: a spreadsheet has made a decimal number of it"
+    if pid in known:
+        return f"write {pid}: the labels of a source go without its name"
+    if with_source := min((other for other in known if other.endswith(f"/{pid}")), default=""):
+        return f"write {with_source}, with the name of its source"
+    return "remove the row"
 
 
 def read_attributes(path: Path, variable: str, known: Collection[int | str]) -> dict[int | str, str]:

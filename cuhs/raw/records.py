@@ -1,5 +1,6 @@
 """Images as the readers of raw layouts report them, and with their labels."""
 
+import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,8 +42,13 @@ class RawImage:
 
 def written(pid: int | str) -> str:
     """Write an identity as text: numbers get at least four digits (7 and ``"07"`` are ``"0007"``)."""
-    text = str(pid)
+    text = composed(str(pid))
     return text.lstrip("0").zfill(4) if text.isdecimal() else text
+
+
+def composed(text: str) -> str:
+    """Write letters with accents as one character each (NFC): macOS splits them in file names, editors do not."""
+    return unicodedata.normalize("NFC", text)
 
 
 @dataclass(frozen=True)

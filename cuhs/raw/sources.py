@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cuhs.errors import CuhsError
 from cuhs.raw.config import Source
-from cuhs.raw.head_shoulder_boxes import PixelBoxes, read_boxes
+from cuhs.raw.head_shoulder_boxes import RawBoxes, read_boxes
 from cuhs.raw.keypoints import read_coco_boxes, read_market_boxes
 from cuhs.raw.labels import read_attributes, read_colours
 from cuhs.raw.layouts import (
@@ -39,7 +39,7 @@ class Listed:
 
     images: list[RawImage]
     colours: dict[int | str, str]
-    boxes: PixelBoxes
+    boxes: RawBoxes
     strays: list[str]
 
     @property
@@ -133,8 +133,8 @@ def _beside(files: Source, listed: set[str]) -> list[str]:
     return [path.relative_to(files.folder).as_posix() for path in found]
 
 
-def _read_boxes(source: str, files: Source, listed: set[str]) -> PixelBoxes:
-    boxes = read_boxes(files.boxes, listed) if files.boxes else PixelBoxes()
+def _read_boxes(source: str, files: Source, listed: set[str]) -> RawBoxes:
+    boxes = read_boxes(files.boxes, listed) if files.boxes else RawBoxes()
     if files.keypoints is None:
         return boxes
     if files.keypoints.suffix.lower() == ".json":

@@ -1,5 +1,6 @@
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import scipy.io
 
 from cuhs.errors import CuhsError
-from cuhs.raw.head_shoulder_boxes import fixed_box, normalise, read_boxes
+from cuhs.raw.head_shoulder_boxes import RawBoxes, fixed_box, normalise, read_boxes
 from cuhs.raw.labels import read_attributes, read_colours
 
 
@@ -160,3 +161,66 @@ def test_boxes_are_clipped_to_the_image_and_divided_by_its_size() -> None:
 
 def test_the_fixed_box_is_the_upper_third() -> None:
     assert fixed_box() == (0, 0, 1, 1 / 3)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_spelling_in_another_unicode_form_finds_its_identity_and_its_image(tmp_path: Path, form: str) -> None:
+    name, other = (unicodedata.normalize(f, "Jos\u00e9") for f in (form, {"NFC": "NFD", "NFD": "NFC"}[form]))
+    assert name != other
+    assert read_colours(csv(tmp_path, "pid,colour", f"{other},black"), {name}) == {name: "black"}
+    images = (f"{name}/1.jpg", f"{name}/{name}.jpg")
+    boxes = read_boxes(csv(tmp_path, HEADER, f"{other}/1.jpg,1,2,3,4", f"{other}.jpg,0,0,9,9"), images)
+    assert boxes.by_path == {images[0]: (1, 2, 3, 4), images[1]: (0, 0, 9, 9)}
+
+
+def test_of_two_images_that_differ_in_the_unicode_form_each_has_its_own_box(tmp_path: Path) -> None:
+    images = tuple(unicodedata.normalize(form, "\u00e9.jpg") for form in ("NFC", "NFD"))
+    rows = [f"{image},0,0,{n + 2},2" for n, image in enumerate(images)]
+    assert read_boxes(csv(tmp_path, HEADER, *rows), images).by_path == {
+        images[0]: (0, 0, 2, 2),
+        images[1]: (0, 0, 3, 2),
+    }
+
+
+@pytest.mark.parametrize(
+    ("pid", "said"),
+    [
+        ("1.0", "write 0001: a spreadsheet has made a decimal number of it"),
+        ("market1501/0001", "write 0001: the labels of a source go without its name"),
+        ("market1501/1.0", "write 0001: the labels of a source go without its name"),
+        ("3.0", "remove the row"),
+        ("1.5", "remove the row"),
+    ],
+)
+def test_an_identity_that_is_written_in_another_way_is_told_how(tmp_path: Path, pid: str, said: str) -> None:
+    with pytest.raises(CuhsError, match=re.escape(f"row 2: identity {pid} has no image in the source")) as refused:
+        read_colours(csv(tmp_path, "pid,colour", f"{pid},black"), {1, 2})
+    assert str(refused.value).endswith(f"; {said}")
+
+
+def test_boxes_may_be_fractions_of_the_image(tmp_path: Path) -> None:
+    rows = ("a/1.jpg,0.25,-0.01,0.75,1.02,fraction", "a/2.jpg,0,0,0.5,0.5,fraction")
+    boxes = read_boxes(csv(tmp_path, f"{HEADER}, unit", *rows), IMAGES)
+    assert boxes.normalised("a/1.jpg", 40, 100) == (0.25, 0, 0.75, 1)
+    pixels = read_boxes(csv(tmp_path, f"{HEADER},unit", "a/1.jpg,10,0,30,100,pixels"), IMAGES)
+    assert pixels.normalised("a/1.jpg", 40, 100) == (0.25, 0, 0.75, 1)
+    estimated = RawBoxes({"b/1.jpg": (10, 0, 30, 100)})
+    assert boxes.with_estimates(estimated).normalised("b/1.jpg", 40, 100) == (0.25, 0, 0.75, 1)
+    assert boxes.with_estimates(estimated).normalised("a/2.jpg", 40, 100) == (0, 0, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["a/1.jpg,0.1,0,0.9,0.4,", "a/2.jpg,0,0,1,1,"], ": no number is above 1, so these are no pixels"),
+        (["a/1.jpg,0.1,0,0.9,0.4,pixels"], ": no number is above 1, so these are no pixels"),
+        (["a/1.jpg,0,0,0.9,0.4,fraction", "a/2.jpg,4,0,20,30,fraction"], ", row 3: 30 is no fraction of an image"),
+        (["a/1.jpg,0,0,0.9,0.4,fraction", "a/2.jpg,4,0,20,30,pixels"], ": some rows are in pixels and some are"),
+        (["a/1.jpg,0,0,9,4,percent"], ", row 2: unit 'percent' is not one of pixels, fraction"),
+    ],
+)
+def test_numbers_that_contradict_their_unit_are_refused(tmp_path: Path, rows: list[str], said: str) -> None:
+    unit = "" if rows[0].endswith(",") else ",unit"
+    with pytest.raises(CuhsError, match=re.escape(f"labels.csv{said}")) as refused:
+        read_boxes(csv(tmp_path, f"{HEADER}{unit}", *(row.rstrip(",") for row in rows)), IMAGES)
+    assert "\n" not in str(refused.value)

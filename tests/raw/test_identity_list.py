@@ -35,6 +35,8 @@ def test_an_identity_has_a_row_for_each_of_its_groups(tmp_path: Path) -> None:
         (["pid,side", "m/0001,train"], "no column split; the header must be pid,split"),
         (["pid,split", "m/0001,train", "m/0009,test"], "row 3: no identity m/0009 in data.sources"),
         (["pid,split", "0001,train"], "row 2: no identity 0001 in data.sources, whose identities look like m/0001"),
+        (["pid,split", "0001,train"], "write m/0001, with the name of its source"),
+        (["pid,split", "m/1.0,train"], "write m/0001: a spreadsheet has made a decimal number of it"),
         (["pid,split", "m/0001,query"], "row 2: split 'query' is not one of train, test"),
         (["pid,split", "m/0001,test", "m/0001,test"], "row 3: identity m/0001 is listed in row 2 already"),
         (["pid,split", "m/0001,test", "m/1,train"], "row 3: identity m/0001 is in train and in test"),

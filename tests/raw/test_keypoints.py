@@ -11,7 +11,7 @@ import pytest
 
 from cuhs.build.unusual_boxes import unusual
 from cuhs.errors import CuhsError
-from cuhs.raw.head_shoulder_boxes import PixelBoxes, normalise
+from cuhs.raw.head_shoulder_boxes import RawBoxes, normalise
 from cuhs.raw.keypoints import MARKET_FILES, coco_box, market_box, read_coco_boxes, read_market_boxes
 
 REAL = os.environ.get("CUHS_REAL_DATA")
@@ -97,7 +97,15 @@ def test_a_coco_file_gives_boxes_by_path_and_by_bare_name(tmp_path: Path) -> Non
         [(1, person(), None), (2, person(shoulders_y=22), None), (3, person(v=0), None), (4, person(), None)],
     )
     expected = {"a/1.jpg": coco_box(person()), "a/2.jpg": coco_box(person(shoulders_y=22))}
-    assert read_coco_boxes(path, IMAGES) == PixelBoxes(expected, ["gone.jpg"])
+    assert read_coco_boxes(path, IMAGES) == RawBoxes(expected, ["gone.jpg"])
+
+
+def test_key_points_in_0_to_1_are_no_pixels(tmp_path: Path) -> None:
+    points = person()
+    points[:, :2] /= 200
+    path = coco(tmp_path / "p.json", {1: "a/1.jpg"}, [(1, points, None)])
+    with pytest.raises(CuhsError, match=r"p\.json: no number is above 1, so these are no pixels; multiply them by"):
+        read_coco_boxes(path, IMAGES)
 
 
 def test_of_several_people_the_surest_is_taken_then_who_has_most_points_then_the_largest(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from cuhs.errors import CuhsError
 from cuhs.raw.layouts.listing import hint, image_tree, looks_like, require_root
 from cuhs.raw.layouts.market_form import FOLDERS
-from cuhs.raw.records import RawImage, Split, written
+from cuhs.raw.records import RawImage, Split, composed, written
 
 GROUPS = ("pid", "camid", "split", "frame")
 
@@ -17,7 +17,8 @@ ROLES: dict[str, Split] = {"train": "train", "query": "query", "gallery": "galle
 def read(root: Path, pattern: str) -> list[RawImage]:
     r"""List all images in and below ``root`` whose paths match ``pattern``, sorted by path.
 
-    The whole path relative to ``root`` has to match, with forward slashes and without extension. An example is
+    The whole path relative to ``root`` has to match, with forward slashes and without extension. Letters with accents
+    are one character each, however the file system writes them. An example is
     ``(?P<split>train|query|gallery)/(?P<pid>\d+)_c(?P<camid>\d+)_(?P<frame>\d+)``. The named groups mean:
 
     * ``pid``, required: the identity, a number or any text. It is read as text, so 0 is a person like any other.
@@ -44,7 +45,7 @@ def read(root: Path, pattern: str) -> list[RawImage]:
         return CuhsError(f"pattern {pattern!r} {problem}; {root} holds paths such as {examples}")
 
     try:
-        compiled = re.compile(pattern)
+        compiled = re.compile(composed(pattern))
     except (re.error, OverflowError, RecursionError) as error:
         raise wrong(f"is no regular expression ({error})") from error
     groups = compiled.groupindex.keys()
@@ -52,7 +53,7 @@ def read(root: Path, pattern: str) -> list[RawImage]:
         raise wrong("has no group (?P<pid>…) for the identity")
     if unknown := sorted(groups - set(GROUPS)):
         raise wrong(f"has a group {unknown[0]}; the groups are {', '.join(GROUPS)}")
-    matches = [(path, compiled.fullmatch(path.with_suffix("").as_posix())) for path in paths]
+    matches = [(path, compiled.fullmatch(composed(path.with_suffix("").as_posix()))) for path in paths]
     found = [(path.as_posix(), match.groupdict()) for path, match in matches if match]
     if not found:
         guess = looks_like(root)

@@ -1,4 +1,5 @@
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,10 @@ def test_a_folder_without_images_is_named(tmp_path: Path, make: object, message:
     make(tmp_path / "own")  # type: ignore[operator]
     with pytest.raises(CuhsError, match=re.escape(f"{tmp_path / 'own'}{message}")):
         read(tmp_path / "own", FLAT)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_name_with_an_accent_is_one_person_whatever_form_the_file_system_writes(tmp_path: Path, form: str) -> None:
+    touch(tmp_path, unicodedata.normalize(form, "Jos\u00e9_Ju\u00e1n/1.jpg"), "Jos\u00e9_Ju\u00e1n/2.jpg")
+    pattern = unicodedata.normalize(form, "(?P<pid>Jos\u00e9_\\w+)/(?P<camid>\\d)")
+    assert {image.pid for image in read(tmp_path, pattern)} == {"Jos\u00e9_Ju\u00e1n"}
