@@ -65,7 +65,8 @@ class Leaks:
         pid, (train, test) = next(iter(self.shared.items()))
         return (
             f"{len(self.shared)} identities are in both training and testing, such as {pid} ({train.name} and "
-            f"{test.name}): correct the source's split or give data.identities"
+            f"{test.name}): correct the source's split or give data.identities; if training and testing "
+            "identities are numbered apart, set pids_per_split: true for the source"
         )
 
     def _copies(self) -> str:

@@ -9,16 +9,7 @@ from cuhs.raw.config import Source
 from cuhs.raw.head_shoulder_boxes import RawBoxes, read_boxes
 from cuhs.raw.keypoints import read_coco_boxes, read_market_boxes
 from cuhs.raw.labels import read_attributes, read_colours
-from cuhs.raw.layouts import (
-    cuhk03,
-    cuhk03_mat,
-    dukemtmc,
-    market1501,
-    msmt17,
-    occluded_reid,
-    partial_reid,
-    pattern,
-)
+from cuhs.raw.layouts import cuhk03, cuhk03_mat, readers
 from cuhs.raw.layouts.listing import entries, image_tree
 from cuhs.raw.records import JUNK, Layout, RawImage, written
 
@@ -58,8 +49,13 @@ def list_source(source: str, files: Source) -> Listed:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", source):
         raise CuhsError(f"data.sources: {source!r} is no name for a source; use letters, digits, - and _")
     try:
-        images = [image for image in _read_layout(source, files) if _printable(image.path) == image.path]
-        if files.pids_per_split:
+        images = [image for image in readers.read(source, files) if _printable(image.path) == image.path]
+        if files.pids_per_split and files.layout != "msmt17":  # whose reader tells them apart
+            if not any(image.split for image in images):
+                raise CuhsError(
+                    f"data.sources.{source}.pids_per_split: no image has a published role; remove the key, or give a "
+                    "pattern with the group (?P<split>…)"
+                )
             images = [_apart(image) for image in images]
         listed = {image.path for image in images}
         strays = [_printable(path) for path in _beside(files, listed) if path not in listed]
@@ -89,30 +85,6 @@ def raw_bytes(files: Source, path: str) -> bytes:
     if files.layout == "cuhk03" and (mat := cuhk03.original(files.folder, files.images)):
         return cuhk03_mat.image_bytes(mat, path)
     return (files.folder / path).read_bytes()
-
-
-def _read_layout(source: str, files: Source) -> list[RawImage]:
-    if files.split and files.layout != "cuhk03":
-        raise CuhsError(f"data.sources.{source}.split: only the cuhk03 layout takes a split file; remove it")
-    if files.pattern and files.layout != "pattern":
-        raise CuhsError(f"data.sources.{source}.pattern: only the pattern layout takes a pattern; remove it")
-    match files.layout:
-        case "market1501":
-            return market1501.read(files.folder)
-        case "dukemtmc":
-            return dukemtmc.read(files.folder)
-        case "msmt17":
-            return msmt17.read(files.folder)
-        case "cuhk03":
-            return cuhk03.read(files.folder, files.images, files.split)
-        case "occluded_reid":
-            return occluded_reid.read(files.folder)
-        case "partial_reid":
-            return partial_reid.read(files.folder)
-        case "pattern":
-            if not files.pattern:
-                raise CuhsError(f"data.sources.{source}.pattern: missing; give a regular expression for the paths")
-            return pattern.read(files.folder, files.pattern)
 
 
 def _apart(image: RawImage) -> RawImage:

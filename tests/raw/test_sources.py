@@ -202,6 +202,19 @@ def test_identities_that_are_numbered_from_0_in_training_and_in_testing_are_told
     assert list_source("msmt", labelled).colours == {"test-0000": "black"}
 
 
+def test_identities_cannot_be_told_apart_by_roles_that_nobody_gives(tmp_path: Path) -> None:
+    with pytest.raises(CuhsError, match=r"data\.sources\.own\.pids_per_split: no image has a published role"):
+        list_source("own", own(tmp_path, pids_per_split=True))
+
+
+def test_identities_of_msmt17_are_told_apart_once(tmp_path: Path) -> None:
+    for part in ("train", "val", "query", "gallery"):
+        (tmp_path / f"list_{part}.txt").write_text("0001/0001_000_01_0303morning_0008_0.jpg 1\n")
+    touch(tmp_path, "train/a.txt", "test/a.txt")
+    source = Source(layout="msmt17", folder=tmp_path, pids_per_split=True)
+    assert {image.pid for image in list_source("m", source).images} == {"train-0001", "test-0001"}
+
+
 @pytest.mark.skipif(not os.environ.get("CUHS_CASES"), reason="CUHS_CASES names no folder of inputs that failed once")
 @pytest.mark.parametrize(
     ("folder", "keys", "images"),

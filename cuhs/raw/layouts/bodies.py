@@ -7,7 +7,7 @@ All identities follow the published protocol: occluded and partial images query 
 import re
 from pathlib import Path
 
-from cuhs.raw.layouts.listing import entries, named_images, nothing_found, require_folders
+from cuhs.raw.layouts.listing import entries, named_images, require_folders, require_images
 from cuhs.raw.records import RawImage
 
 WHOLE = "whole_body_images"
@@ -21,18 +21,19 @@ def read_bodies(root: Path, layout: str, query_folders: tuple[str, ...]) -> list
     Images are in the folder itself, or one level deeper in a folder for each identity.
 
     Raises:
-        CuhsError: ``root`` or one of the folders is missing, or no image has a name of this layout.
+        CuhsError: ``root`` or one of the folders is missing, or one of them has no image with a name of this layout.
     """
     folders = (*query_folders, WHOLE)
     require_folders(root, layout, folders)
-    images = []
-    for folder in folders:
-        for holder in (root / folder, *entries(root / folder)[0]):
-            for path, match in named_images(root, holder, NAME):
-                if folder == WHOLE:
-                    images.append(RawImage(path, int(match[1]), 1, "gallery"))
-                else:
-                    images.append(RawImage(path, int(match[1]), 2, "query"))
-    if not images:
-        raise nothing_found(root, layout, folders, "001_001.jpg")
-    return sorted(images)
+    found = {
+        folder: [
+            named
+            for holder in (root / folder, *entries(root / folder)[0])
+            for named in named_images(root, holder, NAME)
+        ]
+        for folder in folders
+    }
+    require_images(root, layout, found, "001_001.jpg")
+    whole = [RawImage(path, int(match[1]), 1, "gallery") for path, match in found[WHOLE]]
+    parts = [RawImage(path, int(match[1]), 2, "query") for folder in query_folders for path, match in found[folder]]
+    return sorted(whole + parts)

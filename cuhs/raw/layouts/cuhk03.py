@@ -1,8 +1,9 @@
 """CUHK03 (Li et al., CVPR 2014), as released or as extracted image folders, with either published split."""
 
 import re
+from collections import Counter
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, get_args
 
 import h5py
 import numpy as np
@@ -37,7 +38,8 @@ def read(root: Path, images: Boxes = "labeled", split_file: Path | None = None) 
 
     Raises:
         CuhsError: the folder is missing or holds no image of this layout, or the split file is missing,
-            unreadable, or does not cover the images.
+            unreadable, does not cover the images, or gives none of them the role of
+            training, query or gallery.
     """
     folder = f"images_{images}"
     mat = original(root, images)
@@ -51,6 +53,13 @@ def read(root: Path, images: Boxes = "labeled", split_file: Path | None = None) 
     if not found:
         raise nothing_found(root, "cuhk03", (folder,), "1_001_1_01.png")
     roles = _roles(split_file, [match for _, match in found]) if split_file else {}
+    if split_file:
+        counts = Counter(roles.get(match[0]) for _, match in found)
+        if empty := [role for role in get_args(Split) if not counts[role]]:
+            given = ", ".join(f"{counts[role]:,} {role}" for role in get_args(Split))
+            raise CuhsError(
+                f"{split_file}: gives no image of {root / folder} the role {empty[0]} ({given}); copy all of them"
+            )
     return sorted(
         RawImage(path, _pid(match), 2 * (int(match[1]) - 1) + int(match[3]), roles.get(match[0]))
         for path, match in found

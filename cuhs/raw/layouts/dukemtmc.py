@@ -17,6 +17,6 @@ def read(root: Path) -> list[RawImage]:
     their own, so they are gallery identities without a query.
 
     Raises:
-        CuhsError: ``root`` or one of the folders is missing, or no image has a name of this layout.
+        CuhsError: ``root`` or one of the folders is missing, or one has no image with a name of this layout.
     """
     return read_folders(root, "dukemtmc", NAME, "0001_c2_f0046182.jpg")

@@ -1,6 +1,7 @@
-"""Listing of image files, and recognition of layouts; shared by the readers."""
+"""Listing of image files, and what is said if some are missing; shared by the readers."""
 
 import re
+from collections.abc import Iterable, Mapping, Sized
 from pathlib import Path
 
 from cuhs.errors import CuhsError
@@ -13,18 +14,17 @@ IMAGE_SUFFIXES = frozenset(
     }
 )
 
-# Files and folders that only one layout has. DukeMTMC-reID has Market-1501's folders, so its file names decide.
-_TYPICAL = (
-    ("bounding_box_*/*_c[0-9]_f[0-9]*", "dukemtmc"),
-    ("bounding_box_*", "market1501"),
-    ("list_gallery.txt", "msmt17"),
-    ("mask_train_v2", "msmt17"),
-    ("images_labeled", "cuhk03"),
-    ("images_detected", "cuhk03"),
-    ("cuhk-03.mat", "cuhk03"),
-    ("partial_body_images", "partial_reid"),
-    ("occluded_body_images", "occluded_reid"),
-)
+
+class WrongLayout(CuhsError):
+    """A folder is not of the layout that a source names.
+
+    Attributes:
+        problem: what is missing. The message goes on with ``rest``, unless another layout can read the folder.
+    """
+
+    def __init__(self, problem: str, rest: str) -> None:
+        super().__init__(f"{problem}; {rest}")
+        self.problem = problem
 
 
 def entries(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -75,13 +75,13 @@ def require_folders(root: Path, layout: str, folders: tuple[str, ...]) -> None:
     """Check that the folders of a layout exist.
 
     Raises:
-        CuhsError: ``root`` or one of ``folders`` is missing; the message names the layout that ``root`` looks like.
+        CuhsError: ``root`` or one of ``folders`` is missing; the message says what ``root`` holds.
     """
     require_root(root, f"the {layout} layout expects {_listed(folders)} in it")
     missing = [folder for folder in folders if not (root / folder).is_dir()]
     if missing:
-        raise CuhsError(
-            f"{root}: no folder {_listed(tuple(missing))}, which the {layout} layout expects{hint(root, layout)}"
+        raise WrongLayout(
+            f"{root}: no folder {_listed(tuple(missing))}, which the {layout} layout expects", held(root)
         )
 
 
@@ -95,34 +95,48 @@ def require_root(root: Path, expected: str) -> None:
         raise CuhsError(f"{root}: {'not a' if root.exists() else 'no such'} folder; {expected}")
 
 
-def nothing_found(root: Path, layout: str, folders: tuple[str, ...], example: str) -> CuhsError:
+def nothing_found(root: Path, layout: str, folders: Iterable[str], example: str) -> WrongLayout:
     """Return the error for folders without an image named as in the layout."""
-    return CuhsError(
-        f"{root}: no image in {_listed(folders)} is named as in the {layout} layout, such as {example}"
-        f"{hint(root, layout)}"
+    return WrongLayout(
+        f"{root}: no image in {_listed(folders)} is named as in the {layout} layout, such as {example}", held(root)
     )
 
 
-def hint(root: Path, layout: str) -> str:
-    """Return the end of an error about ``root``: the layout that it looks like, or what it holds."""
-    guess = looks_like(root)
-    if guess in (None, layout):
-        return f"; it holds {_first_entries(root)}"
-    return f"; the folder looks like layout: {guess}"
+def require_images(root: Path, layout: str, found: Mapping[str, Sized], example: str) -> None:
+    """Check that images were found in every part of a layout.
+
+    Args:
+        root: the source's folder.
+        layout: name of the layout.
+        found: the images of each part by its folder, relative to ``root``.
+        example: file name of this layout.
+
+    Raises:
+        CuhsError: a part has none; the message names its folder, and how many images each part has.
+    """
+    empty = [folder for folder, images in found.items() if not len(images)]
+    if len(empty) == len(found):
+        raise nothing_found(root, layout, found, example)
+    if empty:
+        counts = ", ".join(f"{len(images):,} in {folder}/" for folder, images in found.items())
+        raise CuhsError(
+            f"{root / empty[0]}: no image is named as in the {layout} layout, such as {example} ({counts})"
+            f"{_below(root / empty[0])}"
+        )
 
 
-def looks_like(root: Path) -> str | None:
-    """Return the layout whose typical file or folder is in ``root``, or None."""
-    for typical, layout in _TYPICAL:
-        if next(root.glob(typical), None):
-            return layout
-    return None
-
-
-def _listed(folders: tuple[str, ...]) -> str:
-    return ", ".join(f"{folder}/" for folder in folders)
-
-
-def _first_entries(root: Path) -> str:
+def held(root: Path) -> str:
+    """Return the end of an error about ``root`` that says what it holds."""
     names = sorted(path.name for path in root.iterdir())
-    return (", ".join(names[:3]) + (", …" if len(names) > 3 else "")) or "nothing"
+    return "it holds " + ((", ".join(names[:3]) + (", …" if len(names) > 3 else "")) or "nothing")
+
+
+def _below(folder: Path) -> str:
+    """Return the end of an error about a folder whose images lie in folders below it."""
+    if not (below := image_tree(folder)) or not entries(folder)[0]:
+        return ""
+    return f"; {len(below):,} images lie in folders below it: move them up, or use layout: pattern"
+
+
+def _listed(folders: Iterable[str]) -> str:
+    return ", ".join(f"{folder}/" for folder in folders)

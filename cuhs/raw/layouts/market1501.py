@@ -17,6 +17,6 @@ def read(root: Path) -> list[RawImage]:
     ``bounding_box_test`` also holds distractors (pid 0) and junk (pid -1).
 
     Raises:
-        CuhsError: ``root`` or one of the folders is missing, or no image has a name of this layout.
+        CuhsError: ``root`` or one of the folders is missing, or one has no image with a name of this layout.
     """
     return read_folders(root, "market1501", NAME, "0002_c1s1_000451_03.jpg")

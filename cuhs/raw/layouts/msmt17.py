@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from cuhs.errors import CuhsError
-from cuhs.raw.layouts.listing import hint, require_folders
+from cuhs.raw.layouts.listing import WrongLayout, held, require_folders
 from cuhs.raw.records import RawImage, Split
 
 # Each list file, the folder that its paths are relative to, and the role of its images.
@@ -50,7 +50,7 @@ def _lines(root: Path, name: str) -> list[tuple[str, str, str]]:
     try:
         text = (root / name).read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise CuhsError(f"{root}: no {name}, which the msmt17 layout expects{hint(root, 'msmt17')}") from error
+        raise WrongLayout(f"{root}: no {name}, which the msmt17 layout expects", held(root)) from error
     except UnicodeDecodeError as error:
         raise CuhsError(f"{root / name}: not a text file ({error}); copy it again") from error
     found = []

@@ -10,6 +10,6 @@ def read(root: Path) -> list[RawImage]:
     """List all images, such as ``partial_body_images/001_001.jpg``, sorted by path.
 
     Raises:
-        CuhsError: a folder is missing, or no image has a name of this layout.
+        CuhsError: a folder is missing, or has no image with a name of this layout.
     """
     return read_bodies(root, "partial_reid", ("occluded_body_images", "partial_body_images"))

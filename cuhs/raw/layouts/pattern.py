@@ -5,7 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from cuhs.errors import CuhsError
-from cuhs.raw.layouts.listing import hint, image_tree, looks_like, require_root
+from cuhs.raw.layouts.listing import WrongLayout, held, image_tree, require_root
 from cuhs.raw.layouts.market_form import FOLDERS
 from cuhs.raw.records import RawImage, Split, composed, written
 
@@ -38,11 +38,13 @@ def read(root: Path, pattern: str) -> list[RawImage]:
     require_root(root, "the pattern layout takes the images in it and below")
     paths = [path.relative_to(root) for path in image_tree(root)]
     if not paths:
-        raise CuhsError(f"{root}: no image in it or below{hint(root, 'pattern')}")
+        raise CuhsError(f"{root}: no image in it or below; {held(root)}")
+
+    examples = ", ".join(repr(path.with_suffix("").as_posix()) for path in paths[:: -(-len(paths) // 3)])
+    paths_held = f"{root} holds paths such as {examples}"
 
     def wrong(problem: str) -> CuhsError:
-        examples = ", ".join(repr(path.with_suffix("").as_posix()) for path in paths[:: -(-len(paths) // 3)])
-        return CuhsError(f"pattern {pattern!r} {problem}; {root} holds paths such as {examples}")
+        return CuhsError(f"pattern {pattern!r} {problem}; {paths_held}")
 
     try:
         compiled = re.compile(composed(pattern))
@@ -56,8 +58,7 @@ def read(root: Path, pattern: str) -> list[RawImage]:
     matches = [(path, compiled.fullmatch(composed(path.with_suffix("").as_posix()))) for path in paths]
     found = [(path.as_posix(), match.groupdict()) for path, match in matches if match]
     if not found:
-        guess = looks_like(root)
-        raise wrong("matches no path" + (f"; the folder looks like layout: {guess}" if guess else ""))
+        raise WrongLayout(f"pattern {pattern!r} matches no path", paths_held)
     for group in groups:
         empty = [path for path, meant in found if not meant[group]]
         if empty:

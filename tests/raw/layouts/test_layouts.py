@@ -6,9 +6,11 @@ import pytest
 import scipy.io
 
 from cuhs.errors import CuhsError
+from cuhs.raw.config import Source
 from cuhs.raw.layouts import cuhk03, dukemtmc, market1501, msmt17, occluded_reid, partial_reid
-from cuhs.raw.layouts.listing import looks_like
+from cuhs.raw.layouts.readers import looks_like
 from cuhs.raw.records import RawImage, Sample
+from cuhs.raw.sources import list_source
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -240,11 +242,16 @@ READERS = {
 TREES = {
     "market1501": MARKET,
     "dukemtmc": DUKE,
-    "msmt17": ("train/0000/0000_000_01_0303morning_0008_0.jpg", "test/0005/5.jpg", *MSMT_LISTS),
+    "msmt17": ("train/0000/0000_000_01_0303morning_0008_0.jpg", "test/0005/5.jpg"),
     "cuhk03": ("images_labeled/1_001_1_01.png",),
     "occluded_reid": ("occluded_body_images/001/001_01.tif", "whole_body_images/001/001_01.tif"),
     "partial_reid": tuple(f"{kind}_body_images/001_001.jpg" for kind in ("occluded", "partial", "whole")),
 }
+
+
+def tree(root: Path, layout: str) -> Path:
+    """The smallest folder that the layout reads."""
+    return msmt(root, "train", "test") if layout == "msmt17" else touch(root, *TREES[layout])
 
 
 @pytest.mark.parametrize("layout", READERS)
@@ -278,11 +285,40 @@ def test_folders_without_images_of_the_layout_show_an_example(tmp_path: Path, la
     [(c, a) for c in READERS for a in TREES if c != a and (c, a) != ("occluded_reid", "partial_reid")],
 )
 def test_wrong_layout_is_told_what_the_folder_looks_like(tmp_path: Path, chosen: str, actual: str) -> None:
-    touch(tmp_path, *TREES[actual])
-    assert looks_like(tmp_path) == actual
-    with pytest.raises(CuhsError, match=f"looks like layout: {actual}") as caught:
-        READERS[chosen](tmp_path)
+    tree(tmp_path, actual)
+    found = looks_like(tmp_path)
+    assert found and re.fullmatch(rf"{actual} \(\d images\)", found)
+    with pytest.raises(CuhsError, match=rf"looks like layout: {re.escape(found)}$") as caught:
+        list_source("s", Source(layout=chosen, folder=tmp_path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("chosen", READERS)
+@pytest.mark.parametrize("actual", [layout for layout in TREES if layout != "cuhk03"])
+def test_a_layout_that_would_not_find_all_its_parts_is_no_hint(tmp_path: Path, chosen: str, actual: str) -> None:
+    tree(tmp_path, actual)
+    last = tmp_path / ("list_gallery.txt" if actual == "msmt17" else max(TREES[actual]))
+    last.rename(last.with_suffix(".off"))
+    with pytest.raises(CuhsError) as caught:
+        list_source("s", Source(layout=chosen, folder=tmp_path))
+    assert "looks like" not in str(caught.value)
+
+
+@pytest.mark.parametrize("layout", ["occluded_reid", "partial_reid"])
+def test_a_kind_of_body_images_without_an_image_is_named_with_the_counts_of_all(tmp_path: Path, layout: str) -> None:
+    touch(tmp_path, *(name for name in TREES[layout] if "whole" not in name), "whole_body_images/readme.txt")
+    with pytest.raises(CuhsError, match=r"whole_body_images: no image is named .*0 in whole_body_images/\)$"):
+        READERS[layout](tmp_path)
+
+
+def test_a_split_that_leaves_a_role_of_cuhk03_empty_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"images_labeled/1_00{i}_1_01.jpg" for i in (1, 2)))
+    names = ["1_001_1_01.png", "1_002_1_01.png", "1_003_1_01.png"]
+    split = new_protocol(tmp_path / "np.mat", names, [3], [1], [2])
+    with pytest.raises(
+        CuhsError, match=r"np\.mat: gives no image of .*images_labeled the role train \(0 train, 1 que"
+    ):
+        cuhk03.read(tmp_path, "labeled", split)
 
 
 def test_images_of_the_other_kind_are_told_by_what_the_folder_holds(tmp_path: Path) -> None:

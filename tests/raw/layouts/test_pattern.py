@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from cuhs.errors import CuhsError
+from cuhs.raw.config import Source
 from cuhs.raw.layouts.pattern import read
 from cuhs.raw.records import RawImage, Sample
+from cuhs.raw.sources import list_source
 
 FLAT = r"(?P<pid>\d+)_c(?P<camid>\d+)_(?P<frame>\d+)"
 
@@ -134,9 +136,13 @@ def test_queries_that_can_have_no_match_are_refused(tmp_path: Path, names: tuple
 
 
 def test_a_folder_of_a_published_layout_is_recognised(tmp_path: Path) -> None:
-    touch(tmp_path, "bounding_box_train/0001_c2_f0046182.jpg")
-    with pytest.raises(CuhsError, match=r"matches no path; the folder looks like layout: dukemtmc; .* such as"):
-        read(tmp_path, FLAT)
+    source = Source(layout="pattern", folder=tmp_path, pattern=FLAT)
+    touch(tmp_path, "bounding_box_train/0001_c2_f0046182.jpg", "query/0002_c2_f0046182.jpg")
+    with pytest.raises(CuhsError, match=r"matches no path; .* holds paths such as"):
+        list_source("own", source)
+    touch(tmp_path, "bounding_box_test/0002_c1_f0046182.jpg")
+    with pytest.raises(CuhsError, match=r"matches no path; the folder looks like layout: dukemtmc \(3 images\)$"):
+        list_source("own", source)
 
 
 @pytest.mark.parametrize(
