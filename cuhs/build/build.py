@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from cuhs.build.splits import Row
 from cuhs.build.summary import summarise
 from cuhs.errors import CuhsError
 from cuhs.raw.identity_list import IdentityList, read_identity_list
+from cuhs.raw.parts import count_parts, in_words
 from cuhs.raw.records import Sample
 from cuhs.raw.sources import Listed, list_source, raw_bytes
+from cuhs.raw.unread import unread_files
 
 
 def build(
@@ -46,9 +49,9 @@ def build(
         progress: called with the step's name, the number of images done, and the total.
 
     Raises:
-        CuhsError: a source or annotation file is missing or wrong, no image is usable, there is no query, a
-            problem is found that is not allowed (see :mod:`cuhs.build.leaks`), a file cannot be read, or ``out``
-            cannot be written.
+        CuhsError: a source or annotation file is missing or wrong, no image of a part is usable, there is no query,
+            there is no training image though ``test_share`` is below 1, a problem is found that is not allowed (see
+            :mod:`cuhs.build.leaks`), a file cannot be read, or ``out`` cannot be written.
     """
     _check_out(out)
     sources = config.located()
@@ -59,7 +62,9 @@ def build(
     try:
         listed = {source: list_source(source, files) for source, files in sources.items()}
         models = detectors(sources, listed)
-        own = read_identity_list(config.raw / config.identities, _people(listed)) if config.identities else None
+        lists = [config.raw / config.identities] if config.identities else []
+        own = read_identity_list(lists[0], _people(listed)) if lists else None
+        parts = {source: count_parts(sources[source], part.images) for source, part in listed.items()}
         with Scratch(out.with_name(f"{out.name}.unfinished")) as scratch:
             gathered = gather(sources, listed, scratch, mapper, progress)
             gathered = with_detected_boxes(gathered, sources, models, scratch, progress)
@@ -67,6 +72,12 @@ def build(
             gathered = with_colours(gathered, sources, mapper, progress)
             gathered = with_fixed_boxes(gathered, sources)
             rows = _place(gathered.samples, config, own)
+            if config.test_share < 1 and not any(row.split == "train" for row in rows):
+                found = "; ".join(f"{name}: {in_words(parts[name])}" for name in parts)
+                raise CuhsError(
+                    f"no image is for training ({found}); add training images, or set data.test_share: 1 for a "
+                    "dataset that only tests"
+                )
             leaks = find_leaks(rows, gathered.findings)
             summary = {
                 "name": config.name,
@@ -75,6 +86,8 @@ def build(
                 "version": "",
                 **summarise(rows, gathered.origins, leaks, left_out=len(gathered.samples) - len(rows)),
                 "quarantine": gathered.quarantine,
+                "unread": [asdict(kind) for kind in unread_files(sources, listed, lists)],
+                "parts": parts,
                 "dropped_boxes": gathered.dropped_boxes,
                 "unusual_boxes": unusual_boxes(gathered),
                 "shards": [],

@@ -32,7 +32,8 @@ class DatasetConfig(Config):
         raw: folder that all other paths are relative to.
         protocol: see :mod:`cuhs.build.fine_grained`.
         seed: seed of all random choices.
-        test_share: share of identities for testing, in sources that publish no split.
+        test_share: share of identities for testing, in sources that publish no split; 1 for a dataset that need not
+            have training images.
         other_share: people in other clothes for each person of a group (``fg_reid``).
         gallery_share: see :class:`GalleryShare` (``fg_reid``).
         identities: CSV file that assigns identities to training and testing. It replaces the sources' splits and

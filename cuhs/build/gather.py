@@ -14,6 +14,7 @@ from cuhs.build.unusual_boxes import unusual
 from cuhs.errors import CuhsError
 from cuhs.raw.config import Source
 from cuhs.raw.head_shoulder_boxes import Box
+from cuhs.raw.parts import part_of
 from cuhs.raw.records import RawImage, Sample
 from cuhs.raw.sources import Listed
 
@@ -58,7 +59,7 @@ def gather(
         progress: called with ``check SOURCE``, the number of images done, and the total.
 
     Raises:
-        CuhsError: no image is usable, or the boxes are of images of another size.
+        CuhsError: no image of a part of a source is usable, or the boxes are of images of another size.
     """
     gathered = Gathered([], {}, {}, [], [], {})
     for source, part in listed.items():
@@ -87,10 +88,24 @@ def gather(
             {"source": source, "file": file, "reason": "names no image of the source"}
             for file in part.boxes.unmatched
         )
-    if not gathered.samples:
+    if gathered.samples:
+        _check_parts(sources, listed, gathered)
+    else:
         first = gathered.quarantine[0]
         raise CuhsError(f"no usable image; the first bad one is {first['source']}/{first['path']}: {first['reason']}")
     return gathered
+
+
+def _check_parts(sources: Mapping[str, Source], listed: Mapping[str, Listed], gathered: Gathered) -> None:
+    usable = {(sample.source, part_of(sources[sample.source], sample.raw)) for sample in gathered.samples}
+    faults = {(item["source"], item["path"]): item["reason"] for item in gathered.quarantine}
+    for source, part in listed.items():
+        for image in part.images:
+            if (source, name := part_of(sources[source], image)) not in usable:
+                raise CuhsError(
+                    f"{sources[source].folder}: not one image of {name} can be used; the first is {image.path}: "
+                    f"{faults[source, image.path]}"
+                )
 
 
 def unusual_boxes(gathered: Gathered) -> list[dict[str, str]]:

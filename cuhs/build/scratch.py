@@ -12,14 +12,13 @@ The folder ``OUT.unfinished`` lies beside the dataset ``OUT`` until the build su
 CODE is a hash of the code that inspects images and fills shards, so another version of it starts afresh.
 """
 
-import fcntl
 import hashlib
 import inspect
 import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -29,11 +28,11 @@ import PIL
 import pyarrow as pa
 
 from cuhs import images
+from cuhs.alone import alone
 from cuhs.build import decode as inspection
 from cuhs.build import near_duplicates, packing
 from cuhs.build.decode import Finding
 from cuhs.data import shards
-from cuhs.errors import CuhsError
 from cuhs.raw.head_shoulder_boxes import Box
 
 FIELDS = [field.name for field in fields(Finding)]
@@ -48,7 +47,8 @@ class Scratch:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock = _locked(folder / "lock")
+        self._held = ExitStack()
+        self._held.enter_context(alone(folder, "build"))
         self._done = folder / _code_version()[:16]
         self._done.mkdir(parents=True, exist_ok=True)
         self._known: dict[str, dict[str, Finding]] = {}
@@ -75,7 +75,7 @@ class Scratch:
     def _close(self) -> None:
         self._findings.close()
         self._boxes.close()
-        self._lock.close()
+        self._held.close()
 
     def known(self, source: str, paths: Iterable[str]) -> dict[str, Finding]:
         """Return earlier findings of a source's images, by path."""
@@ -131,29 +131,6 @@ class Scratch:
         """Delete the folder."""
         self._close()
         shutil.rmtree(self.folder)
-
-
-def _locked(path: Path) -> TextIO:
-    """Open a file that no other process has; closing it, or the end of the process, frees it."""
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            file.close()
-            raise CuhsError(
-                f"{path.parent}: another build is at work here (process {holder}); wait for it, or stop it"
-            ) from error
-        # A build that ended in between has deleted the folder.
-        if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-            return file
-        file.close()
 
 
 def _entries(journal: Path) -> Iterator[Any]:

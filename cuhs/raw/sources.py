@@ -49,7 +49,7 @@ def list_source(source: str, files: Source) -> Listed:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", source):
         raise CuhsError(f"data.sources: {source!r} is no name for a source; use letters, digits, - and _")
     try:
-        images = [image for image in readers.read(source, files) if _printable(image.path) == image.path]
+        images = [image for image in readers.read(source, files) if printable(image.path) == image.path]
         if files.pids_per_split and files.layout != "msmt17":  # whose reader tells them apart
             if not any(image.split for image in images):
                 raise CuhsError(
@@ -58,7 +58,7 @@ def list_source(source: str, files: Source) -> Listed:
                 )
             images = [_apart(image) for image in images]
         listed = {image.path for image in images}
-        strays = [_printable(path) for path in _beside(files, listed) if path not in listed]
+        strays = [printable(path) for path in _beside(files, listed) if path not in listed]
     except OSError as error:
         raise CuhsError(f"{error.filename or files.folder}: cannot be listed ({error.strerror or error})") from error
     known = {image.pid for image in images if image.is_person}
@@ -85,6 +85,11 @@ def raw_bytes(files: Source, path: str) -> bytes:
     if files.layout == "cuhk03" and (mat := cuhk03.original(files.folder, files.images)):
         return cuhk03_mat.image_bytes(mat, path)
     return (files.folder / path).read_bytes()
+
+
+def printable(path: str) -> str:
+    """Make a path that can be written as UTF-8, whatever bytes the file system holds."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def _apart(image: RawImage) -> RawImage:
@@ -128,8 +133,3 @@ def _read_clothing(source: str, layout: Layout, path: Path, known: set[int | str
             f"{layout}; give a CSV of pid,colour"
         )
     return read_attributes(path, ATTRIBUTES[layout], known)
-
-
-def _printable(path: str) -> str:
-    """Make a path that can be written as UTF-8, whatever bytes the file system holds."""
-    return path.encode("utf-8", "backslashreplace").decode()

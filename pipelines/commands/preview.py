@@ -6,7 +6,9 @@ from typing import get_args
 from rich.table import Table
 from rich.text import Text
 
+from cuhs.raw import unread
 from cuhs.raw.config import Source
+from cuhs.raw.parts import count_parts, in_words
 from cuhs.raw.records import RawImage, Sample, Split
 from cuhs.raw.sources import Listed, list_source
 from pipelines.base.console import console, note
@@ -24,10 +26,13 @@ def preview(source: str, files: Source) -> None:
         CuhsError: as for :func:`cuhs.raw.sources.list_source`.
     """
     listed = list_source(source, files)
+    found = in_words(count_parts(files, listed.images))
+    console.print(f"{source}: {found}", markup=False, highlight=False, soft_wrap=True)
     console.print(_examples(source, files, listed))
     console.print(_counts(listed))
-    for line in _notes(files, listed):
-        note(line)
+    for line in (*_notes(files, listed), unread.in_words(unread.unread_files({source: files}, {source: listed}))):
+        if line:
+            note(line)
 
 
 def spread(images: list[RawImage], count: int = SHOWN) -> list[RawImage]:

@@ -23,6 +23,7 @@ def run() -> None:
     # Not at the top: it takes a second to import.
     from cuhs.build.build import build
     from cuhs.build.report.page import counts_table, warnings
+    from cuhs.raw.parts import in_words
     from pipelines.base.console import console, note, progress
     from pipelines.cluster.parallel import mapper
 
@@ -35,6 +36,8 @@ def run() -> None:
             bars.update(tasks[step], completed=done)
 
         summary = build(config, DATASET, mapper(), show)
+    for source, parts in summary["parts"].items():
+        console.print(f"{source}: {in_words(parts)}", markup=False, highlight=False, soft_wrap=True)
     console.print(counts_table(summary))
     for line in warnings(summary):
         note(line)

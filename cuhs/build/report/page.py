@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.table import Table
+from rich.text import Text
 
 from cuhs.build.decode import Key
 from cuhs.build.leaks import Leaks
@@ -18,11 +19,13 @@ from cuhs.build.report.sheets import Photographer
 from cuhs.build.splits import Row
 from cuhs.data.shards import SPLITS
 from cuhs.raw.head_shoulder_boxes import ORIGINS, Box
+from cuhs.raw.unread import Unread, in_words
 
 
 def counts_table(summary: dict[str, Any]) -> Table:
     """Table of each split's identities and images by group and by source, in the form of the paper's Table 1."""
-    table = Table(title=f"{summary['name']} · {summary['protocol']} · version {summary['version'][:12]}")
+    title = f"{summary['name']} · {summary['protocol']} · version {summary['version'][:12]}"
+    table = Table(title=Text(title, "table.title"))
     table.add_column("")
     for split in SPLITS:
         table.add_column(f"{split} #id", justify="right")
@@ -48,6 +51,8 @@ def warnings(summary: dict[str, Any]) -> list[str]:
             f"{len(summary['quarantine']):,} files in quarantine, the first {first['source']}/{first['path']}: "
             f"{first['reason']}"
         )
+    if line := in_words(Unread(**kind) for kind in summary["unread"]):
+        lines.append(line)
     if summary["dropped_boxes"]:
         first = summary["dropped_boxes"][0]
         lines.append(f"{len(summary['dropped_boxes']):,} boxes dropped, the first {first['file']}: {first['reason']}")

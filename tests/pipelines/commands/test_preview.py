@@ -43,7 +43,7 @@ def printed(monkeypatch: pytest.MonkeyPatch, source: str, files: Source) -> list
 
 
 def test_images_are_shown_as_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    touch(tmp_path / "market", *MARKET, "query/hall [2].jpg")
+    touch(tmp_path / "market", *MARKET, "query/hall [2].jpg", "query/[x].heic")
     (tmp_path / "labels.csv").write_text("pid,colour\n1,black\n")
     (tmp_path / "boxes.csv").write_text(f"file,x1,y1,x2,y2\n{MARKET[0]},0,0,4,4\ngone.jpg,0,0,4,4\n")
     files = Source(
@@ -64,6 +64,8 @@ def test_images_are_shown_as_they_are_read(tmp_path: Path, monkeypatch: pytest.M
     assert ["all", "6", "3", "4", "1", "1"] in rows
     assert ["note: 1 images have names that do not fit the layout: query/hall [2].jpg"] in rows
     assert ["note: 2 identities have no label and count as other"] in rows
+    assert ["note: 1 files are read by nobody (1 .heic), the first m/query/[x].heic"] in rows
+    assert any(row[0].startswith("m: bounding_box_test/ (gallery) 3 images of 1 identities, ") for row in rows)
     assert [f"note: 1 rows of {files.boxes} name no image of the source: gone.jpg"] in rows
 
 

@@ -293,6 +293,13 @@ def test_wrong_layout_is_told_what_the_folder_looks_like(tmp_path: Path, chosen:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("layout", READERS)
+def test_a_folder_around_the_dataset_s_own_is_told(tmp_path: Path, layout: str) -> None:
+    tree(tmp_path / "archive/Dataset", layout)
+    with pytest.raises(CuhsError, match=r"archive/Dataset is of this layout: give it as the folder$"):
+        list_source("s", Source(layout=layout, folder=tmp_path / "archive"))
+
+
 @pytest.mark.parametrize("chosen", READERS)
 @pytest.mark.parametrize("actual", [layout for layout in TREES if layout != "cuhk03"])
 def test_a_layout_that_would_not_find_all_its_parts_is_no_hint(tmp_path: Path, chosen: str, actual: str) -> None:
