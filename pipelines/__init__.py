@@ -2,6 +2,18 @@
 
 import os
 
+
+def reach_directly(*hosts: str) -> None:
+    """Add hosts to ``NO_PROXY`` of this process and of those that it starts: no request to them uses a proxy."""
+    for name, other in (("no_proxy", "NO_PROXY"), ("NO_PROXY", "no_proxy")):  # libraries differ in which they read
+        listed = (os.environ.get(name) or os.environ.get(other, "")).split(",")
+        there = [host for entry in listed if (host := entry.strip())]
+        if "*" not in there:  # which means all hosts, but only where it stands alone
+            os.environ[name] = ",".join([*there, *(host for host in hosts if host not in there)])
+
+
+# No proxy can reach this machine's own servers.
+reach_directly("localhost", "127.0.0.1", "::1")
 # Libraries read these when they are imported. A tracking server that is away must not hold up a stage, so there are
 # few retries and short waits; entries that fail are sent again later.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
