@@ -146,7 +146,7 @@ def test_of_two_builds_in_one_folder_the_second_says_who_is_at_work(
 
     def beside(function: Callable, tasks: Sequence[Any]) -> Iterator[Any]:
         with pytest.raises(
-            CuhsError, match=rf"out\.unfinished: another build is at work here \(process {os.getpid()}\)"
+            CuhsError, match=rf"out\.unfinished: another build is at work here \(process {os.getpid()} on "
         ):
             built({"m": source})
         return map(function, tasks)
