@@ -34,9 +34,9 @@ def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float = 0.3) ->
     furthest = distances.masked_fill(~same | itself, -torch.inf).amax(1)
     nearest = distances.masked_fill(same, torch.inf).amin(1)
     usable = furthest.isfinite() & nearest.isfinite()
-    if not usable.any():
-        return features.sum() * 0.0
-    return (margin + furthest - nearest)[usable].relu().mean()
+    # Masked instead of selected: to select, a GPU would have to wait for the number of usable anchors.
+    losses = (margin + furthest - nearest).relu().masked_fill(~usable, 0.0)
+    return losses.sum() / usable.sum().clamp(min=1)
 
 
 def euclidean(features: Tensor) -> Tensor:

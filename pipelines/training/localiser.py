@@ -5,15 +5,16 @@ import logging
 
 import numpy as np
 
+from cuhs.alone import alone
 from cuhs.data.dataset import PersonImages
 from cuhs.export import ModelCard, save_hsl
 from cuhs.network.cuhs import make_hsl
 from cuhs.training.hsl import constant_box_iou
 from pipelines.base.params import Params
-from pipelines.base.paths import DATASET, HSL, HSL_METRICS
+from pipelines.base.paths import DATASET, HSL, HSL_METRICS, RUNS
 from pipelines.base.versions import code_version, data_version, run_name
 from pipelines.tracking import stage_runs
-from pipelines.training import ray_training
+from pipelines.training import runs, start
 from pipelines.training.trainings import HslRun, boxed_split
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,8 @@ def train_localiser(p: Params) -> None:
     fail.
 
     Raises:
-        CuhsError: as for :func:`.ray_training.train`, or the dataset is missing or has too few boxes.
+        CuhsError: as for :func:`.start.train`, the dataset is missing or has too few boxes, or another
+            process does this training here.
         Terminated: at SIGTERM, after a checkpoint was saved.
     """
     images = PersonImages(DATASET, "train", p.image.height, p.image.width)
@@ -35,8 +37,6 @@ def train_localiser(p: Params) -> None:
         HSL.mkdir(parents=True, exist_ok=True)
         _write_metrics({"images": 0})
         return
-    trained, held = boxed_split(images, p)
-    constant = constant_box_iou(images.boxes[trained], images.boxes[held])
     data = data_version()
     inputs = {
         "data": data,
@@ -47,6 +47,13 @@ def train_localiser(p: Params) -> None:
         "code": code_version("pretrain_hsl"),
     }
     name = run_name("pretrain_hsl", **inputs)
+    with alone(RUNS / name, "training"):
+        _train(p, images, name, data)
+
+
+def _train(p: Params, images: PersonImages, name: str, data: str) -> None:
+    trained, held = boxed_split(images, p)
+    constant = constant_box_iou(images.boxes[trained], images.boxes[held])
     run = stage_runs.start_or_resume(name, p, kind="hsl", data_version=data)
     log.info(
         "localiser: %d boxed images, %d held out; a constant box has IoU %.3f",
@@ -54,7 +61,7 @@ def train_localiser(p: Params) -> None:
         len(held),
         constant,
     )
-    state = ray_training.train(HslRun, p, {"dataset": str(DATASET.resolve())}, name, run)
+    state = start.train(HslRun, p, {"dataset": str(DATASET.resolve())}, name, run)
 
     hsl = make_hsl(p.network, pretrained=False)
     hsl.load_state_dict(state["model"])
@@ -71,7 +78,7 @@ def train_localiser(p: Params) -> None:
     run.metrics({f"hsl/{key}": value for key, value in metrics.items()})
     run.artifacts(HSL, "model")
     run.finish()
-    ray_training.discard(name)
+    runs.discard(name)
     log.info("localiser: IoU %.3f on held-out identities (constant box %.3f)", metrics["iou"], constant)
 
 

@@ -4,6 +4,9 @@ import threading
 from contextlib import suppress
 from typing import Any
 
+from pipelines.training.board import Post
+from pipelines.training.team import Team
+
 EVERY_S = 5.0
 
 
@@ -27,20 +30,30 @@ class Gauges:
             gauge.set_default_tags(tags)
 
 
+class NoGauges:
+    """Stands for :class:`Gauges` where no Prometheus reads them: without Ray."""
+
+    class _Gauge:
+        def set(self, value: float) -> None:
+            """Forget the value."""
+
+    images_per_second = checkpoint_seconds = _Gauge()
+
+
 class MachineMetrics(threading.Thread):
     """Reports how busy this machine is until the worker ends; only one worker of each machine reports.
 
     Args:
-        board: the actor to report to, a :class:`.progress.Board`.
-        context: the worker's Ray Train context.
+        board: the board to report to.
+        team: the worker's place among all.
     """
 
-    def __init__(self, board: Any, context: Any) -> None:
+    def __init__(self, board: Post, team: Team) -> None:
         super().__init__(name="machine metrics", daemon=True)
         self._board = board
-        self._first = context.get_local_rank() == 0
-        machines = context.get_world_size() > context.get_local_world_size()
-        self._prefix = f"system/node_{context.get_node_rank()}/" if machines else "system/"
+        machine, place = team.machine
+        self._first = place == 0
+        self._prefix = f"system/node_{machine}/" if team.machines else "system/"
         self._over = threading.Event()
 
     def stop(self) -> None:
@@ -66,4 +79,4 @@ class MachineMetrics(threading.Thread):
                 monitor.collect_metrics()
                 values |= monitor.aggregate_metrics()
                 monitor.clear_metrics()
-            self._board.machine.remote({f"{self._prefix}{key}": value for key, value in values.items()})
+            self._board.tell("machine", {f"{self._prefix}{key}": value for key, value in values.items()})

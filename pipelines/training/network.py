@@ -5,15 +5,16 @@ import logging
 
 import torch
 
+from cuhs.alone import alone
 from cuhs.data.dataset import PersonImages
 from cuhs.export import ModelCard, load_hsl, read_card, save
 from cuhs.network.cuhs import CUHS, parameter_mib
 from cuhs.training.hsl import mean_iou
 from pipelines.base.params import Params
-from pipelines.base.paths import DATASET, HISTORY, HSL, HSL_METRICS, MODEL, MODEL_RUN
+from pipelines.base.paths import DATASET, HISTORY, HSL, HSL_METRICS, MODEL, MODEL_RUN, RUNS
 from pipelines.base.versions import code_version, data_version, file_version, run_name
 from pipelines.tracking import reproduce, stage_runs
-from pipelines.training import ray_training
+from pipelines.training import runs, start
 from pipelines.training.trainings import ReIDRun, boxed_split, held_out_loader
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,8 @@ def train_network(p: Params) -> None:
     """Train ``models/cuhs``; an interrupted training continues from its last checkpoint.
 
     Raises:
-        CuhsError: as for :func:`.ray_training.train`, or the dataset or the localiser is missing.
+        CuhsError: as for :func:`.start.train`, the dataset or the localiser is missing, or another process
+            does this training here.
         Terminated: at SIGTERM, after a checkpoint was saved.
     """
     # Building the network here first reveals impossible parameters before any worker starts.
@@ -39,6 +41,11 @@ def train_network(p: Params) -> None:
         "code": code_version("train"),
     }
     name = run_name("train", **inputs)
+    with alone(RUNS / name, "training"):
+        _train(p, network, name, data)
+
+
+def _train(p: Params, network: CUHS, name: str, data: str) -> None:
     run = stage_runs.start_or_resume(name, p, kind="model", data_version=data)
     for path in reproduce.FILES:
         if path.is_file():
@@ -46,7 +53,7 @@ def train_network(p: Params) -> None:
     mib = parameter_mib(network)
     log.info("%s: %s, %.1f MiB of parameters", p.variant, ", ".join(network.widths), mib)
     paths = {"dataset": str(DATASET.resolve()), "hsl": str(HSL.resolve())}
-    state = ray_training.train(ReIDRun, p, paths, name, run)
+    state = start.train(ReIDRun, p, paths, name, run)
 
     prefix = "network."
     network.load_state_dict({k.removeprefix(prefix): v for k, v in state["model"].items() if k.startswith(prefix)})
@@ -74,4 +81,4 @@ def train_network(p: Params) -> None:
     run.metrics(metrics)
     run.artifacts(MODEL, "model")
     run.finish()
-    ray_training.discard(name)
+    runs.discard(name)

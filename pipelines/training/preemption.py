@@ -5,7 +5,9 @@ SIGTERM, a checkpoint is saved and the training ends. Either way, all workers le
 """
 
 import time
-from typing import Any
+
+from pipelines.training.board import Post
+from pipelines.training.team import Team
 
 
 class Notices:
@@ -16,8 +18,8 @@ class Notices:
     worker decides after how many steps.
 
     Args:
-        board: the actor that knows whether the stage got SIGTERM.
-        rank: this worker's rank.
+        board: the board that knows whether the stage got SIGTERM.
+        team: this worker's place among all.
 
     Attributes:
         stop: whether the training has to end.
@@ -26,8 +28,8 @@ class Notices:
     EVERY_S = 2.0
     SHARE = 0.1
 
-    def __init__(self, board: Any, rank: int) -> None:
-        self._board, self._rank = board, rank
+    def __init__(self, board: Post, team: Team) -> None:
+        self._board, self._team = board, team
         self._nodes: set[str] = set()
         self._pause = self._left = 1
         self._since, self._cost = time.monotonic(), 0.0
@@ -38,14 +40,10 @@ class Notices:
         self._left -= 1
         if self._left:
             return False
-        import ray.train
-        from ray.train.collective import broadcast_from_rank_zero
-
         asked = time.monotonic()
-        info = ray.train.get_preemption_info()
-        nodes = set(info.preempted_node_ids if info else ())
-        answer = (self._told(), self._steps(asked - self._since)) if self._rank == 0 else None
-        stop, self._left = broadcast_from_rank_zero(answer)
+        nodes = self._team.leaving()
+        answer = (self._told(), self._steps(asked - self._since)) if self._team.rank == 0 else (False, 0)
+        stop, self._left = self._team.from_first(answer)
         new = (stop and not self.stop) or not nodes <= self._nodes
         self._nodes, self.stop, self._pause = self._nodes | nodes, stop, self._left
         self._since = time.monotonic()
@@ -53,10 +51,8 @@ class Notices:
         return new
 
     def _told(self) -> bool:
-        import ray
-
         try:
-            return bool(ray.get(self._board.stopped.remote(), timeout=self.EVERY_S))
+            return bool(self._board.ask("stopped"))
         except Exception:  # a failure of the board must not end the training
             return False
 

@@ -53,7 +53,7 @@ class HslRun(_OnWorker):
         trained, held = boxed_split(images, params)
         self.model = make_hsl(params.network)
         self.model.start_at(torch.from_numpy(images.boxes[trained].mean(0)))
-        self.wrapped = _distributed(self.model, params.train.sync_bn, device)
+        self.wrapped = _distributed(self.model, params.train.sync_bn, device, workers)
         self.sampler = ShuffleSampler(trained, self.config.batch, self.config.seed, rank, workers)
         self.loader = Loader(images, self.sampler, params.compute.loader_processes, pinned=device.type == "cuda")
         self.held_out = held_out_loader(images, held, params.evaluate.batch)
@@ -75,7 +75,7 @@ class ReIDRun(_OnWorker):
         images = self._images(params, paths)
         hsl = load_hsl(Path(paths["hsl"])) if params.network.learned_stream else None
         self.model = Classified(CUHS(params.network, hsl), len(images.identities))
-        self.wrapped = _distributed(self.model, self.config.sync_bn, device)
+        self.wrapped = _distributed(self.model, self.config.sync_bn, device, workers)
         self.sampler = IdentitySampler(
             images.labels,
             self.config.identities,
@@ -122,13 +122,15 @@ def held_out_loader(images: PersonImages, held: np.ndarray, batch: int) -> Loade
     return Loader(images, [held[start : start + batch].tolist() for start in range(0, len(held), batch)], processes=0)
 
 
-def _distributed(model: nn.Module, sync_bn: bool, device: torch.device) -> nn.Module:
+def _distributed(model: nn.Module, sync_bn: bool, device: torch.device, workers: int) -> nn.Module:
     """The model on its device, channels-last, wrapped for distributed training if there are several workers."""
-    import ray.train.torch
-
     if sync_bn and device.type == "cpu":
         raise CuhsError("train.sync_bn: synchronised normalisation needs GPUs; set it to false on CPUs")
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if workers == 1:
+        return model
+    import ray.train.torch
+
     if sync_bn:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     wrapped: nn.Module = ray.train.torch.prepare_model(model, move_to_device=False)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cuhs.alone import alone
 from cuhs.errors import CuhsError
 from pipelines.base.params import Params, with_values
 from pipelines.base.paths import DATASET, HSL, RUNS, TUNING
@@ -19,7 +20,7 @@ from pipelines.cluster.resources import concurrent, resources, scaling
 from pipelines.tracking import stage_runs
 from pipelines.tracking.mlflow_store import uri
 from pipelines.tracking.run import Run
-from pipelines.training import ray_training
+from pipelines.training import runs
 from pipelines.tuning import results
 from pipelines.tuning.trial import VALIDATION, Trial, run_trial, title, trial_name
 
@@ -34,7 +35,8 @@ def search(p: Params) -> None:
     """Search what ``tune.space`` names and write ``reports/tuning``.
 
     Raises:
-        CuhsError: the space is empty or names impossible values, or every trial failed.
+        CuhsError: the space is empty or names impossible values, another process does this search here, or every
+            trial failed.
     """
     if not p.tune.space:
         raise CuhsError("tune.space: nothing to search; name a key and its range, as pipelines/conf/config.yaml does")
@@ -48,11 +50,16 @@ def search(p: Params) -> None:
     hsl = file_version(HSL / "model.safetensors") if p.network.learned_stream else None
     searched = p.model_dump(mode="json", include={"image", "network", "train", "tune"})
     name = run_name("tune", data=data, hsl=hsl, code=code_version("tune"), **searched)
+    with alone(RUNS / name, "search"):
+        _search_alone(p, paths, name, data)
+
+
+def _search_alone(p: Params, paths: dict[str, str], name: str, data: str) -> None:
     parent = stage_runs.start_or_resume(name, p, kind="tuning", data_version=data)
     trials = _search(p, paths, name, parent, data)
     results.write(p, trials)
     for trial in trials:
-        ray_training.discard_checkpoints(f"{name}/{trial_name(trial.values)}")
+        runs.discard_checkpoints(f"{name}/{trial_name(trial.values)}")
         if trial.run:
             trial.run.finish(failed=trial.score is None)
     parent.metrics({f"best/{VALIDATION}": trials[0].score, "trials": len(trials)})

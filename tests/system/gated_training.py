@@ -11,7 +11,7 @@ from cuhs.training.epoch import EpochPart, OnStep
 from pipelines.base import params
 from pipelines.base.params import Params
 from pipelines.tracking.run import Run, send_left
-from pipelines.training import ray_training
+from pipelines.training import start
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 EPOCHS = 6
@@ -44,7 +44,7 @@ def stage(name: str, gates: Path) -> list[dict[str, float]]:
     send_left()
     p = params.load(PARAMS)
     run = Run.start("cuhs", name, {"cuhs.kind": "model"}, p.model_dump(mode="json"), "A number.")
-    state = ray_training.train(Gated, p, {"gates": str(gates)}, name, run)
+    state = start.train(Gated, p, {"gates": str(gates)}, name, run)
     model = Path("models") / name
     model.mkdir(parents=True)
     (model / "model.json").write_text("{}")

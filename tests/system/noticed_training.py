@@ -15,7 +15,7 @@ import torch
 from cuhs.training.epoch import EpochPart, OnStep
 from pipelines.base import cli, params
 from pipelines.base.params import Params
-from pipelines.training import ray_training
+from pipelines.training import ray_training, start
 from pipelines.training.trainings import ReIDRun
 from tests.system.stored_training import PARAMS, Untracked
 
@@ -76,7 +76,7 @@ def train(dataset: Path, min_workers: int | None = None) -> Any:
     p = params.with_values(params.load(PARAMS), VALUES | changed)
     run: Any = Untracked()
     make = partial(Slow, folder=Path.cwd())
-    state = ray_training.train(make, p, {"dataset": str(dataset)}, NAME, run)
+    state = start.train(make, p, {"dataset": str(dataset)}, NAME, run)
     for epoch in state["history"]:
         del epoch["images_per_second"]
     weights = b"".join(value.numpy().tobytes() for value in state["model"].values())

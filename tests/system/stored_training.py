@@ -14,7 +14,7 @@ from torch import nn
 from cuhs.training.epoch import EpochPart, OnStep
 from pipelines.base import cli, params
 from pipelines.base.params import Params
-from pipelines.training import ray_training
+from pipelines.training import start
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 NAME, EPOCHS = "train-stored", 6
@@ -62,7 +62,7 @@ def train(gates: str) -> tuple[list[float], float]:
     """The losses and a sum of the weights."""
     p = params.with_values(params.load(PARAMS), {"compute.workers": 2, "compute.max_failures": 2})
     run: Any = Untracked()
-    state = ray_training.train(Fit, p, {"gates": gates}, NAME, run)
+    state = start.train(Fit, p, {"gates": gates}, NAME, run)
     losses = [epoch["loss"] for epoch in state["history"]]
     return losses, state["model"]["weight"].double().abs().sum().item()
 

@@ -166,7 +166,7 @@ def test_a_training_that_fails_twice_in_the_same_way_is_given_up(
     for name in ("1", "2", "break at 2"):
         (tmp_path / name).touch()
     same = r"failed twice in the same way \(epoch 2, step 1: ValueError: a row is too short\), so going on would not"
-    with pytest.raises(CuhsError, match=f"^{NAME}: {same} help; runs/{NAME}/error.txt has the trace$"):
+    with pytest.raises(CuhsError, match=f"^{NAME}: {same} help; runs/{NAME}/error.txt has the stack trace$"):
         train(str(tmp_path))
     assert 'raise ValueError("a row is too short")' in (tmp_path / "runs" / NAME / "error.txt").read_text()
     # Mended, it goes on from its checkpoint.

@@ -8,9 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import ray
-import ray.train
-import ray.train.collective
+import ray.exceptions
 
 from pipelines.base.signals import on_sigterm
 from pipelines.training import preemption
@@ -27,11 +25,8 @@ class World:
         self.asked: list[int] = []
         self.sent: Any = None
         monkeypatch.setattr(preemption.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(ray.train, "get_preemption_info", self._info)
-        monkeypatch.setattr(ray.train.collective, "broadcast_from_rank_zero", self._broadcast)
-        monkeypatch.setattr(ray, "get", self._get)
-        board = SimpleNamespace(stopped=SimpleNamespace(remote=lambda: None))
-        self.workers = [Notices(board, rank) for rank in range(2)]
+        board: Any = SimpleNamespace(ask=self._ask)
+        self.workers = [Notices(board, self._team(rank)) for rank in range(2)]
         self.steps = 0
 
     def step(self) -> bool:
@@ -42,17 +37,18 @@ class World:
         assert first is second and self.workers[0].stop is self.workers[1].stop
         return first
 
-    def _info(self) -> Any:
-        return SimpleNamespace(preempted_node_ids=self.nodes) if self.nodes else None
+    def _team(self, rank: int) -> Any:
+        def from_first(value: Any) -> Any:
+            if rank == 0:
+                self.now += self.answering
+                self.sent = value
+                self.asked.append(self.steps)
+            return self.sent
 
-    def _broadcast(self, data: Any) -> Any:
-        if data is not None:
-            self.now += self.answering
-            self.sent = data
-            self.asked.append(self.steps)
-        return self.sent
+        return SimpleNamespace(rank=rank, leaving=lambda: set(self.nodes), from_first=from_first)
 
-    def _get(self, reference: None, timeout: float) -> bool:
+    def _ask(self, name: str) -> bool:
+        assert name == "stopped"
         if isinstance(self.told, Exception):
             raise self.told
         return self.told

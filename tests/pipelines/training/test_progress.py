@@ -7,17 +7,8 @@ from typing import Any
 import pytest
 
 from pipelines.training import progress
-from pipelines.training.progress import Board, Hopeless, News, WorkerProgress
-
-
-class Remote:
-    """A board that is called as an actor is."""
-
-    def __init__(self) -> None:
-        self.board = Board()
-
-    def __getattr__(self, name: str) -> Any:
-        return SimpleNamespace(remote=getattr(self.board, name))
+from pipelines.training.board import Board, Direct, Hopeless, News
+from pipelines.training.progress import WorkerProgress
 
 
 def test_news_are_given_once_and_the_position_stays() -> None:
@@ -32,23 +23,23 @@ def test_news_are_given_once_and_the_position_stays() -> None:
 
 
 def test_the_first_worker_tells_where_it_is_and_what_each_epoch_gave() -> None:
-    actor = Remote()
-    worker = WorkerProgress(actor, 0, 4)
+    board = Direct()
+    worker = WorkerProgress(board, 0, 4)
     worker.position(1, 5, 10)
-    assert actor.board.take().position == (1.5, 4)
+    assert board.ask("take").position == (1.5, 4)
     worker.end_epoch([{"loss": 3.0, "lr": 0.1}, {"loss": 2.0, "loss/triplet/bn": 1.0}])
-    news = actor.board.take()
+    news = board.ask("take")
     assert news.position == (2, 4)
     assert news.lines == ["epoch   2/4  loss 2"]
     assert len(news.history) == 2
 
 
 def test_the_others_tell_nothing() -> None:
-    actor = Remote()
-    worker = WorkerProgress(actor, 1, 4)
+    board = Direct()
+    worker = WorkerProgress(board, 1, 4)
     worker.position(1, 5, 10)
     worker.end_epoch([{"loss": 3.0}])
-    assert actor.board.take() == News()
+    assert board.ask("take") == News()
 
 
 def test_all_that_is_told_is_tracked_though_one_entry_fails(caplog: pytest.LogCaptureFixture) -> None:
