@@ -13,10 +13,15 @@ JPEG_QUALITY = 95
 
 # No other decoder sees a file: some start programs (EPS: Ghostscript), and none is needed for photographs.
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
-# A converted image whose values all lie so close together, of 255, shows nothing.
+# A converted image whose values all lie so close together, of 255, shows nothing, ...
 FLAT = 2
+# ... but for this share of pixels at either end, in percent: dead ones of a sensor are often the brightest.
+FEW = 1
+# Nor does one of more than 8 bits that is darker than this afterwards: it uses a part of its range only.
+DARK = 32
 
 _ORIENTATION = 0x0112  # EXIF tag
+_BITS_PER_SAMPLE = 0x0102  # TIFF tag
 _PNG_BIT_DEPTH = 24  # offset in the file: signature, chunk length and type, width, height
 
 
@@ -44,7 +49,7 @@ def load(data: bytes) -> Encoded:
 
     Raises:
         BadImage: the file is empty, truncated or undecodable, a side is under :data:`MIN_SIDE` pixels, or the
-            image has more than :data:`MAX_PIXELS` pixels.
+            image has more than :data:`MAX_PIXELS` pixels, or nothing is left to see after re-encoding.
     """
     if not data:
         raise BadImage("empty file")
@@ -58,7 +63,7 @@ def load(data: bytes) -> Encoded:
             image.load()
             if _is_plain(image, data):
                 return Encoded(data, np.asarray(image.convert("RGB")))
-            return _encode(image)
+            return _encode(image, data)
     except (BadImage, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -79,16 +84,33 @@ def _is_plain(image: Image.Image, data: bytes) -> bool:
     )
 
 
-def _encode(image: Image.Image) -> Encoded:
+def _encode(image: Image.Image, data: bytes) -> Encoded:
     upright = _to_rgb(ImageOps.exif_transpose(image))
-    if np.ptp(np.asarray(upright), axis=(0, 1)).max() <= FLAT:
-        raise BadImage(f"{image.mode} pixels that are of one value after conversion to 8-bit RGB")
+    low, high = np.percentile(np.asarray(upright), (FEW, 100 - FEW), axis=(0, 1))
+    if (high - low).max() <= FLAT:
+        raise BadImage(
+            f"{image.mode} pixels that are of one value after conversion to 8-bit RGB; save it with 8 bits"
+        )
+    if high.max() < DARK and _may_be_deep(image, data):
+        raise BadImage(f"{image.mode} pixels that are black after conversion to 8-bit RGB; save it with 8 bits")
     buffer = io.BytesIO()
     if image.format in ("JPEG", "MPO"):
         upright.save(buffer, "JPEG", quality=JPEG_QUALITY)
     else:
         upright.save(buffer, "PNG")
     return Encoded(buffer.getvalue(), np.asarray(upright))
+
+
+def _may_be_deep(image: Image.Image, data: bytes) -> bool:
+    """Return whether the file may hold more than 8 bits a colour; Pillow keeps the upper ones of some kinds."""
+    match image.format:
+        case "PNG":
+            return data[_PNG_BIT_DEPTH] > 8
+        case "TIFF":
+            return bool(np.max(image.getexif().get(_BITS_PER_SAMPLE, 8)) > 8)
+        case "PPM" | "JPEG2000":
+            return True
+    return False
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -133,6 +135,57 @@ def test_pixels_that_mean_nothing_are_refused(pixels: np.ndarray, said: str) -> 
     Image.fromarray(pixels).save(buffer, "TIFF")
     with pytest.raises(BadImage, match=said):
         load(buffer.getvalue())
+
+
+def deep_png(pixels: np.ndarray) -> bytes:
+    """A PNG of 16 bits a colour, which Pillow reads but does not write: (H, W, 3) uint16."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width = pixels.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+RAMP = np.tile(np.linspace(0, 1, 64), (32, 1))
+
+
+@pytest.mark.parametrize("most", [3, 255, 1023, 4095])
+def test_a_picture_that_uses_a_part_of_16_bits_never_passes_as_black(most: int) -> None:
+    grey = (RAMP * most).round().astype(np.uint16)
+    for data in (file_of(Image.fromarray(grey), "PNG"), file_of(Image.fromarray(grey), "TIFF")):
+        if most == 255:
+            assert load(data).pixels.max() == 255
+        else:
+            with pytest.raises(BadImage, match=r"I;16 pixels that are .* save it with 8 bits"):
+                load(data)
+    with pytest.raises(BadImage, match=r"RGB pixels that are .* save it with 8 bits"):
+        load(deep_png(np.stack([grey] * 3, axis=-1)))
+
+
+def test_a_deep_picture_of_its_whole_range_is_read() -> None:
+    pixels = load(deep_png(np.stack([(RAMP * 65535).astype(np.uint16)] * 3, axis=-1))).pixels
+    assert pixels.min() == 0 and pixels.max() == 255
+
+
+def test_a_dead_pixel_does_not_hide_that_the_rest_is_black() -> None:
+    grey = (RAMP * 255).astype(np.uint16)
+    grey[5, 5] = 65535
+    with pytest.raises(BadImage, match="of one value after conversion"):
+        load(file_of(Image.fromarray(grey), "PNG"))
+
+
+def test_floats_a_little_above_1_are_not_taken_for_0_to_255() -> None:
+    with pytest.raises(BadImage, match=r"F pixels that are .* save it with 8 bits"):
+        load(file_of(Image.fromarray((RAMP * 3.5).astype(np.float32)), "TIFF"))
+
+
+@pytest.mark.parametrize("form", ["WEBP", "BMP", "GIF", "TIFF"])
+def test_a_dark_night_in_8_bits_is_read(form: str) -> None:
+    night = np.stack([(RAMP * 20).astype(np.uint8)] * 3, axis=-1)
+    assert load(file_of(Image.fromarray(night), form)).pixels.max() <= 32
 
 
 def test_a_file_for_another_program_is_no_image() -> None:

@@ -38,6 +38,8 @@ CONFIDENT = 0.3
 
 # Market-1501: top of the head, neck, one arm from the shoulder, the other arm, one leg from the hip, the other leg.
 _SKULL, _MARKET_SHOULDERS = 0, [2, 5]
+# Values in one of its files; a few bytes may stand for many.
+LARGEST = 10_000_000
 MARKET_FILES = {
     "bounding_box_train": "market1501_14point_train.mat",
     "query": "market1501_14point_query.mat",
@@ -197,10 +199,12 @@ def _read_points(path: Path) -> np.ndarray:
     """Read (N, 14, 2) x and y in pixels, counted from the image's left and upper edge."""
     try:
         with h5py.File(path, "r", locking=False) as file:
+            if file["pp"].size > LARGEST:
+                raise ValueError(f"{file['pp'].size:,} values")
             columns = np.asarray(file["pp"], dtype=float)
     except FileNotFoundError as error:
         raise CuhsError(f"{path}: no such annotation file") from error
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CuhsError(f"{path}: not Market-1501's key points as published; copy it again") from error
     if columns.ndim != 2 or columns.shape[1] != 28 or not math.isfinite(columns.sum()):
         raise CuhsError(f"{path}: not Market-1501's key points as published; copy it again")

@@ -1,6 +1,7 @@
 """Reading of raw datasets: file names and annotation files."""
 
 import re
+import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from cuhs.raw.records import JUNK, Layout, RawImage, written
 
 # Layouts whose identities have published attributes, and the variable that holds them.
 ATTRIBUTES: dict[Layout, str] = {"market1501": "market_attribute", "dukemtmc": "duke_attribute"}
+
+
+# No photograph of a person has more bytes.
+LARGEST = 512 * 2**20
 
 
 @dataclass(frozen=True)
@@ -80,11 +85,19 @@ def raw_bytes(files: Source, path: str) -> bytes:
         path: path as in :class:`cuhs.raw.records.RawImage`.
 
     Raises:
-        OSError: the file or image is missing or cannot be read.
+        OSError: the file or image is missing, is a folder or device, is larger than :data:`LARGEST` bytes, or cannot
+            be read.
     """
     if files.layout == "cuhk03" and (mat := cuhk03.original(files.folder, files.images)):
         return cuhk03_mat.image_bytes(mat, path)
-    return (files.folder / path).read_bytes()
+    file = files.folder / path
+    found = file.stat()
+    # A pipe or device would be read for ever.
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(f"{path} is not a regular file")
+    if found.st_size > LARGEST:
+        raise OSError(f"{path} has more than {LARGEST // 2**20} MiB")
+    return file.read_bytes()
 
 
 def printable(path: str) -> str:

@@ -200,6 +200,14 @@ def test_market_rows_belong_to_the_sorted_names_of_each_folder(tmp_path: Path) -
     }
 
 
+def test_a_market_file_that_would_expand_to_gigabytes_is_not_read(tmp_path: Path) -> None:
+    folder = market_files(tmp_path, {"query": [body(20)]})
+    with h5py.File(folder / MARKET_FILES["bounding_box_train"], "w") as file:
+        file.create_dataset("pp", shape=(28, 2**30), dtype="f8", chunks=(28, 1024), compression="gzip")
+    with pytest.raises(CuhsError, match=r"14point_train\.mat: not Market-1501's key points as published"):
+        read_market_boxes(folder, ["query/1.jpg"])
+
+
 def test_market_files_that_do_not_fit_are_named(tmp_path: Path) -> None:
     with pytest.raises(CuhsError, match=r"14point_train\.mat: no such annotation file"):
         read_market_boxes(tmp_path, [])

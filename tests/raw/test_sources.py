@@ -13,7 +13,7 @@ from cuhs.data.shards import read_split
 from cuhs.errors import CuhsError
 from cuhs.raw.config import Source
 from cuhs.raw.layouts import cuhk03_mat
-from cuhs.raw.sources import list_source, raw_bytes
+from cuhs.raw.sources import LARGEST, list_source, raw_bytes
 
 OWN = r"(?P<pid>\w+)/c(?P<camid>\d)_\d"
 
@@ -126,6 +126,17 @@ def test_raw_bytes_of_what_is_no_file_are_an_os_error(tmp_path: Path, make: obje
     files = own(tmp_path)
     make(tmp_path / "mia/c1_9.jpg")  # type: ignore[operator]
     with pytest.raises(OSError, match="c1_9"):
+        raw_bytes(files, "mia/c1_9.jpg")
+
+
+def test_a_pipe_and_a_huge_file_are_not_read(tmp_path: Path) -> None:
+    files = own(tmp_path)
+    os.mkfifo(tmp_path / "mia/c1_8.jpg")
+    with pytest.raises(OSError, match=r"c1_8\.jpg is not a regular file"):
+        raw_bytes(files, "mia/c1_8.jpg")
+    with (tmp_path / "mia/c1_9.jpg").open("wb") as file:
+        file.truncate(LARGEST + 1)
+    with pytest.raises(OSError, match=r"c1_9\.jpg has more than 512 MiB"):
         raw_bytes(files, "mia/c1_9.jpg")
 
 

@@ -236,3 +236,21 @@ def test_a_file_without_test_sets_is_no_split(tmp_path: Path) -> None:
     spoil(mat, "testsets")
     with pytest.raises(CuhsError, match=r"cuhk-03\.mat: not CUHK03's file as released .*testsets"):
         cuhk03.read(tmp_path, "labeled", mat)
+
+
+def test_images_and_tables_that_would_expand_to_gigabytes_are_not_read(tmp_path: Path) -> None:
+    mat = release(tmp_path)
+    with h5py.File(mat, "a") as file:
+        reference = file[file["labeled"][0, 0]][0, 0]
+        name = file[reference].name
+        del file[name]
+        image = file.create_dataset(name, shape=(3, 2**17, 2**16), dtype="u1", chunks=(3, 64, 64), compression="gzip")
+        file[file["labeled"][0, 0]][0, 0] = image.ref
+    with pytest.raises(OSError, match=r"no image images_labeled/1_001_1_01\.png in cuhk-03\.mat"):
+        cuhk03_mat.image_bytes(mat, "images_labeled/1_001_1_01.png")
+    other = release(tmp_path / "other")
+    with h5py.File(other, "a") as file:
+        del file["labeled"]
+        file.create_dataset("labeled", shape=(2**16, 2**16), dtype="u1", chunks=(64, 64), compression="gzip")
+    with pytest.raises(CuhsError, match="not CUHK03's file as released"):
+        cuhk03_mat.paths(other, "labeled")
