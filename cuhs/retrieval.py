@@ -8,6 +8,7 @@ from torch import Tensor
 from cuhs.data.dataset import PersonImages
 from cuhs.data.loading import Loader, batches
 from cuhs.network.cuhs import CUHS
+from cuhs.network.folding import folded
 
 
 def embed(
@@ -21,7 +22,7 @@ def embed(
     """Compute the features of all images of a split, in its order.
 
     Args:
-        model: the network; put into evaluation mode and moved to ``device``.
+        model: the network; put into evaluation mode and moved to ``device``; a folded copy of it computes.
         images: N images.
         batch: images in a batch.
         device: device to compute on.
@@ -32,12 +33,13 @@ def embed(
         (N, Σc) float32, on the CPU.
     """
     model.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = folded(model)
     loader = Loader(images, batches(len(images), batch), processes)
     features, done = [], 0
     # The move above stays outside: parameters moved in inference mode could never be trained or explained again.
     with torch.inference_mode():
         for part in loader:
-            features.append(model.embed(part.images.to(device)).cpu())
+            features.append(network.embed(part.images.to(device)).cpu())
             done += len(part.labels)
             on_batch(done)
         return torch.cat(features)

@@ -23,7 +23,7 @@ def test_features_come_in_the_splits_order_and_without_augmentation(tiny_network
     with torch.no_grad():
         one_by_one = torch.cat([tiny_network.eval().embed(images[i][0][None]) for i in range(len(images))])
     assert features.shape == (24, 32) and features.dtype == torch.float32
-    torch.testing.assert_close(features, one_by_one, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(features, one_by_one, rtol=1e-3, atol=1e-4)
     # Different images have different features: the agreement above is not that of constants.
     assert (features[:20:4] - features[4:24:4]).norm(dim=1).min() > 1e-2
 
