@@ -1,17 +1,19 @@
 """Stage ``check_outputs``: stops DVC before it deletes files of yours that are in an output's place.
 
 DVC deletes a stage's outputs before it starts the stage, whoever made them. So all other stages depend on this one.
-It runs once in a new working copy, where its own output does not exist yet.
+It runs in a new working copy, where its own output does not exist yet, and again for another raw folder: that it is
+missing is to be known before anything is drawn.
 """
 
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cuhs.errors import CuhsError
 from pipelines.base import cli, params
-from pipelines.base.paths import CHECKED
+from pipelines.base.paths import CHECKED, FG_SYNTH
 
 if TYPE_CHECKING:
     from dvc.output import Output
@@ -29,9 +31,12 @@ def run() -> None:
     """Refuse if DVC would delete something that it cannot restore; otherwise write ``data/.checked``.
 
     Raises:
-        CuhsError: a parameter is impossible, an output's place holds something else, or git tracks files there.
+        CuhsError: a parameter is impossible, the raw folder is missing, an output's place holds something else, or
+            git tracks files there.
     """
-    params.load()
+    _check_raw(params.load().data.raw)
+    if CHECKED.exists():
+        return
     # Not at the top: it takes a second to import.
     from dvc.repo import Repo
 
@@ -40,6 +45,12 @@ def run() -> None:
             _check(out)
     CHECKED.parent.mkdir(parents=True, exist_ok=True)
     CHECKED.write_text(TEXT)
+
+
+def _check_raw(raw: Path) -> None:
+    # FG-Synth is drawn later, and `dvc pull` brings what a .dvc file names.
+    if raw != FG_SYNTH and not raw.is_dir() and not raw.with_name(f"{raw.name}.dvc").is_file():
+        raise CuhsError(f"data.raw: {raw}: no such folder; give the whole path of the folder with the raw datasets")
 
 
 def _check(out: "Output") -> None:

@@ -126,3 +126,20 @@ def test_no_parameter_says_what_is_deleted_and_all_stages_come_after_the_check()
     assert checked == set(stages)
     outs = [path for listed in paths.values() for path in listed]
     assert all(path.split("/")[0] in {"data", "models", "reports"} and "$" not in path for path in outs)
+
+
+def test_a_raw_folder_that_is_missing_is_told_before_anything_is_drawn(project: Path) -> None:
+    assert repro(project).returncode == 0
+    shutil.rmtree(project / "data/fg_synth")
+    text = (project / "params.yaml").read_text()
+    assert "raw: data/fg_synth" in text
+    for raw in ("/nowhere", "'~/Jos\u00e9'"):
+        (project / "params.yaml").write_text(text.replace("raw: data/fg_synth", f"raw: {raw}"))
+        (project / "seed").write_text("2")
+        done = repro(project)
+        assert done.returncode and not (project / "data/fg_synth").exists()
+        assert (
+            f"error: data.raw: {raw.strip(chr(39))}: no such folder; give the whole path of the folder" in done.stderr
+        )
+    (project / "params.yaml").write_text(text.replace("raw: data/fg_synth", "raw: models"))
+    assert repro(project).returncode == 0 and (project / "data/fg_synth/made").is_file()
