@@ -23,12 +23,14 @@ class EpochPart:
         steps: number of completed steps.
         images: number of images that this worker trained on.
         seconds: time spent.
+        waited: time of it that was spent waiting for batches.
         losses: sums over the completed steps, as numbers or scalar tensors.
     """
 
     steps: int = 0
     images: int = 0
     seconds: float = 0.0
+    waited: float = 0.0
     losses: dict[str, float | Tensor] = field(default_factory=dict)
 
     def state(self) -> dict[str, Any]:
@@ -52,6 +54,7 @@ class EpochPart:
             steps=states[0]["steps"],
             images=sum(state["images"] for state in states) // workers,
             seconds=max(state["seconds"] for state in states),
+            waited=max(state.get("waited", 0.0) for state in states),
             losses={name: sum(s["losses"][name] for s in states) / len(states) for name in states[0]["losses"]},
         )
 
@@ -90,11 +93,18 @@ def train_steps(
         epoch: the epoch; its ``part`` is updated with each step.
 
     Returns:
-        This worker's mean losses over the whole epoch, the final ``lr``, and ``images_per_second``.
+        This worker's mean losses over the whole epoch, the final ``lr``, ``images_per_second``, and ``waiting``, the
+        share of the time in which it waited for batches.
     """
     part, steps = epoch.part, epoch.steps
     started = time.perf_counter() - part.seconds
-    for batch in batches:
+    coming = iter(batches)
+    while True:
+        asked = time.perf_counter()
+        batch = next(coming, None)
+        if batch is None:
+            break
+        part.waited += time.perf_counter() - asked
         set_learning_rate(optimizer, learning_rate(config, epoch.number + part.steps / steps))
         found = losses(batch)
         optimizer.zero_grad(set_to_none=True)
@@ -108,4 +118,5 @@ def train_steps(
         epoch.on_step(part.steps, steps)
     means = {name: float(value) / steps for name, value in part.losses.items()}
     rate: float = optimizer.param_groups[0]["lr"]
-    return {**means, "lr": rate, "images_per_second": part.images / (time.perf_counter() - started)}
+    seconds = time.perf_counter() - started
+    return {**means, "lr": rate, "images_per_second": part.images / seconds, "waiting": part.waited / seconds}

@@ -40,7 +40,7 @@ def train_hsl_epoch(
     """Train the HSL for one epoch; all images must have a box. Arguments as for :func:`.reid.train_epoch`.
 
     Returns:
-        This worker's means over the whole epoch: ``loss``, the final ``lr``, ``images_per_second``.
+        This worker's means over the whole epoch: ``loss``, the final ``lr``, ``images_per_second`` and ``waiting``.
     """
     model.train()
     device = next(model.parameters()).device

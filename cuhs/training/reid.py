@@ -55,7 +55,8 @@ def train_epoch(
 
     Returns:
         This worker's means over the whole epoch: ``loss``, its terms ``loss/cross_entropy/BRANCH`` and (named
-        after the metric loss) ``loss/triplet/BRANCH``; also the final ``lr`` and ``images_per_second``.
+        after the metric loss) ``loss/triplet/BRANCH``; also the final ``lr``, ``images_per_second``
+        and ``waiting``.
     """
     model.train()
     device = next(model.parameters()).device

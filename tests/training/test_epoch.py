@@ -67,7 +67,7 @@ class Training:
 
     def result(self, metrics: dict[str, float], images: int) -> dict[str, Any]:
         """All that an epoch leaves behind but its speed."""
-        kept = {name: value for name, value in metrics.items() if name != "images_per_second"}
+        kept = {name: value for name, value in metrics.items() if name not in ("images_per_second", "waiting")}
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         return {**state, "metrics": kept, "images": images}
 
@@ -194,19 +194,21 @@ def test_so_it_does_on_two_workers(kind: str, workers: list[dict[str, Any]]) -> 
 
 def test_other_workers_than_before_share_what_was_done() -> None:
     states = [
-        {"steps": 3, "images": 24, "seconds": 2.0, "losses": {"loss": 1.5}},
+        {"steps": 3, "images": 24, "seconds": 2.0, "waited": 0.5, "losses": {"loss": 1.5}},
+        # As checkpoints were before waiting was measured.
         {"steps": 3, "images": 24, "seconds": 3.0, "losses": {"loss": 2.5}},
     ]
-    assert EpochPart.of_worker(states, 1, 2) == EpochPart(3, 24, 3.0, {"loss": 2.5})
-    assert EpochPart.of_worker(states, 0, 1) == EpochPart(3, 48, 3.0, {"loss": 2.0})
-    assert EpochPart.of_worker(states, 3, 4) == EpochPart(3, 12, 3.0, {"loss": 2.0})
+    assert EpochPart.of_worker(states, 1, 2) == EpochPart(3, 24, 3.0, 0.0, {"loss": 2.5})
+    assert EpochPart.of_worker(states, 0, 1) == EpochPart(3, 48, 3.0, 0.5, {"loss": 2.0})
+    assert EpochPart.of_worker(states, 3, 4) == EpochPart(3, 12, 3.0, 0.5, {"loss": 2.0})
     assert EpochPart.of_worker([], 0, 2) == EpochPart()
 
 
 def test_a_part_is_of_plain_values_and_its_copies_are_its_own() -> None:
-    part = EpochPart(1, 8, 0.5, {"loss": torch.tensor(0.1)})
+    part = EpochPart(1, 8, 0.5, 0.1, {"loss": torch.tensor(0.1)})
     state = part.state()
-    assert state == {"steps": 1, "images": 8, "seconds": 0.5, "losses": {"loss": float(np.float32(0.1))}}
+    losses = {"loss": float(np.float32(0.1))}
+    assert state == {"steps": 1, "images": 8, "seconds": 0.5, "waited": 0.1, "losses": losses}
     again = EpochPart.of_worker([state], 0, 1)
     again.losses["loss"] = 3.0
     assert state["losses"]["loss"] == float(np.float32(0.1))
