@@ -64,7 +64,10 @@ def _read(
         wanted = [*columns, *(name for name in optional if name in header)]
         missing = [name for name in columns if name not in header]
         if missing:
-            raise CuhsError(f"{path}: no column {', '.join(missing)}; the header must be {','.join(columns)}")
+            advice = f"the header must be {','.join(columns)}"
+            if other := [mark for mark in ";\t|" if len(header) == 1 and mark in header[0]]:
+                advice = f"separate values with commas, not with {other[0]!r}"
+            raise CuhsError(f"{path}: no column {', '.join(missing)}; {advice}")
         if twice := [name for name in wanted if header.count(name) > 1]:
             raise CuhsError(f"{path}: column {twice[0]} is there twice; keep one of them")
         places = {name: header.index(name) for name in wanted}

@@ -40,7 +40,9 @@ def test_spaces_around_names_of_columns_lose_no_column(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("pid,pid \n1,2\n", "column pid is there twice"),
-        ("pid;colour\n1;black\n", "no column pid; the header must be pid"),
+        ("pid;colour\n1;black\n", "no column pid; separate values with commas, not with ';'"),
+        ("person\tcolour\n1\tblack\n", "no column pid; separate values with commas, not with '\\t'"),
+        ("person,colour\n1,black\n", "no column pid; the header must be pid"),
         ("", "no column pid"),
         ("x,pid\n1\n", "row 2: a value is missing; give pid"),
         ("pid\na,b\n", "row 2: 2 values for 1 columns; put a value with a comma in quotes"),

@@ -46,9 +46,8 @@ def spread(images: list[RawImage], count: int = SHOWN) -> list[RawImage]:
 
 
 def _examples(source: str, files: Source, listed: Listed) -> Table:
-    table = Table(
-        "file", "pid", "camid", "split", "colour", "box", title=f"{source}: {files.folder} as {files.layout}"
-    )
+    title = Text(f"{source}: {files.folder} as {files.layout}", "table.title")
+    table = Table("file", "pid", "camid", "split", "colour", "box", title=title)
     for image in spread(listed.images):
         sample = Sample(source, image, listed.colours.get(image.pid, "–"))
         kind = " (junk)" if sample.junk else " (distractor)" if sample.distractor else ""

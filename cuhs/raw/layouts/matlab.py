@@ -21,13 +21,17 @@ def load(path: Path, kind: str) -> dict[str, Any]:
         kind: what the file is, for errors, such as "split file".
 
     Raises:
-        CuhsError: the file is missing, is larger than :data:`LARGEST` bytes, or cannot be read within the limits of
-            memory and time.
+        CuhsError: the file is missing, is a web page, is larger than :data:`LARGEST` bytes, or cannot be read within the
+            limits of memory and time.
     """
     if not path.is_file():
         raise CuhsError(f"{path}: no such {kind}")
     if (size := path.stat().st_size) > LARGEST:
         raise CuhsError(f"{path}: {size:,} bytes are too many for a {kind}; copy the published file again")
+    with path.open("rb") as file:
+        start = file.read(512).lower()
+    if b"<html" in start or b"<!doctype" in start:
+        raise CuhsError(f"{path}: a web page in place of a {kind}; download the file itself")
     program = Path(__file__).with_name("matlab_process.py")
     # -P: the folder of the program holds modules that are no one's but ours. One thread: each reserves memory.
     done = subprocess.run(

@@ -11,7 +11,8 @@ from cuhs.raw.records import RawImage, Split, composed, written
 
 GROUPS = ("pid", "camid", "split", "frame")
 
-ROLES: dict[str, Split] = {"train": "train", "query": "query", "gallery": "gallery", **FOLDERS}
+# Beside queries, what datasets call "test" is the gallery.
+ROLES: dict[str, Split] = {"train": "train", "query": "query", "gallery": "gallery", "test": "gallery", **FOLDERS}
 
 
 def read(root: Path, pattern: str) -> list[RawImage]:
@@ -26,8 +27,8 @@ def read(root: Path, pattern: str) -> list[RawImage]:
     * ``camid``: the camera, a number or any text. Without this group cameras are unknown, and every image counts as
       seen by a camera of its own. All other images of a person then match a query, including near-duplicates, as
       in the datasets without camera labels (:mod:`cuhs.raw.layouts.bodies`).
-    * ``split``: ``train``, ``query`` or ``gallery``, or one of Market-1501's folder names. Without this group,
-      identities are drawn for training and testing.
+    * ``split``: ``train``, ``query`` or ``gallery``, or one of Market-1501's folder names; ``test`` is the gallery if
+      there are queries. Without this group, identities are drawn for training and testing.
     * ``frame``: ignored.
 
     Raises:
@@ -67,6 +68,11 @@ def read(root: Path, pattern: str) -> list[RawImage]:
         other = [(path, meant["split"]) for path, meant in found if meant["split"] not in ROLES]
         if other:
             raise wrong(f"reads {other[0][0]!r} as of split {other[0][1]!r}; the splits are {', '.join(ROLES)}")
+        splits = {meant["split"]: path for path, meant in found}
+        if "test" in splits and "query" not in splits:
+            raise wrong(
+                f"reads {splits['test']!r} as of split 'test' and nothing as query; leave split out to draw both"
+            )
     images = [_image(path, meant) for path, meant in found]
     if not _can_match(images):
         raise wrong(

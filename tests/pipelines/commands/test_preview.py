@@ -72,9 +72,9 @@ def test_images_are_shown_as_they_are_read(tmp_path: Path, monkeypatch: pytest.M
 def test_what_is_not_known_is_a_dash_and_what_it_means_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    touch(tmp_path, "ann1.jpg", "ann2.jpg")
+    folder = touch(tmp_path / "[", "x]/ann1.jpg", "x]/ann2.jpg") / "x]"  # no markup
     rows = printed(
-        monkeypatch, "own", Source(classify=False, layout="pattern", folder=tmp_path, pattern=r"(?P<pid>[a-z]+)\d")
+        monkeypatch, "own", Source(classify=False, layout="pattern", folder=folder, pattern=r"(?P<pid>[a-z]+)\d")
     )
     assert ["ann1.jpg", "own/ann", "–", "drawn", "–", "no"] in rows
     assert ["drawn", "2", "1", "0", "0", "0"] in rows

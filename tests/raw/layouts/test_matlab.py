@@ -73,3 +73,9 @@ def test_a_file_larger_than_any_published_one_is_not_opened(tmp_path: Path) -> N
         file.truncate(matlab.LARGEST + 1)
     with pytest.raises(CuhsError, match="67,108,865 bytes are too many for a split file"):
         matlab.load(tmp_path / "x.mat", "split file")
+
+
+def test_a_web_page_that_was_downloaded_in_place_of_the_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x.mat").write_text("<!DOCTYPE html><html><head><title>Virus scan warning</title>" + "x" * 3000)
+    with pytest.raises(CuhsError, match=r"x\.mat: a web page in place of a split file; download the file itself"):
+        matlab.load(tmp_path / "x.mat", "split file")

@@ -165,3 +165,14 @@ def test_a_name_with_an_accent_is_one_person_whatever_form_the_file_system_write
     touch(tmp_path, unicodedata.normalize(form, "Jos\u00e9_Ju\u00e1n/1.jpg"), "Jos\u00e9_Ju\u00e1n/2.jpg")
     pattern = unicodedata.normalize(form, "(?P<pid>Jos\u00e9_\\w+)/(?P<camid>\\d)")
     assert {image.pid for image in read(tmp_path, pattern)} == {"Jos\u00e9_Ju\u00e1n"}
+
+
+def test_beside_queries_the_folder_called_test_is_the_gallery_and_alone_it_is_nothing(tmp_path: Path) -> None:
+    pattern = r"image_(?P<split>\w+)/(?P<pid>\d)_(?P<camid>\d)"
+    touch(tmp_path, "image_train/1_1.jpg", "image_test/2_1.jpg")
+    with pytest.raises(
+        CuhsError, match=r"reads 'image_test/2_1\.jpg' as of split 'test' and nothing as query; leave"
+    ):
+        read(tmp_path, pattern)
+    touch(tmp_path, "image_query/2_2.jpg")
+    assert [image.split for image in read(tmp_path, pattern)] == ["query", "gallery", "train"]
