@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from cuhs.data.augment import Augmentation
 from cuhs.data.dataset import PersonImages
@@ -129,9 +130,6 @@ def _distributed(model: nn.Module, sync_bn: bool, device: torch.device, workers:
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if workers == 1:
         return model
-    import ray.train.torch
-
     if sync_bn:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    wrapped: nn.Module = ray.train.torch.prepare_model(model, move_to_device=False)
-    return wrapped
+    return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
