@@ -71,13 +71,9 @@ def build(
             # Colours come before fixed boxes: a real box locates the torso, a fixed one does not.
             gathered = with_colours(gathered, sources, mapper, progress)
             gathered = with_fixed_boxes(gathered, sources)
-            rows = _place(gathered.samples, config, own)
-            if config.test_share < 1 and not any(row.split == "train" for row in rows):
-                found = "; ".join(f"{name}: {in_words(parts[name])}" for name in parts)
-                raise CuhsError(
-                    f"no image is for training ({found}); add training images, or set data.test_share: 1 for a "
-                    "dataset that only tests"
-                )
+            rows = _with_roles(gathered.samples, config, own)
+            _check_roles(rows, config, parts)
+            rows = _with_groups(rows, config, own)
             leaks = find_leaks(rows, gathered.findings)
             summary = {
                 "name": config.name,
@@ -121,15 +117,32 @@ def _people(listed: Mapping[str, Listed]) -> set[str]:
     return {sample.pid for sample in samples if sample.is_person}
 
 
-def _place(samples: list[Sample], config: DatasetConfig, listed: IdentityList | None) -> list[Row]:
+def _with_roles(samples: list[Sample], config: DatasetConfig, listed: IdentityList | None) -> list[Row]:
     if listed:
-        rows = splits.as_listed(samples, listed, config.seed)
-        if listed.groups:
-            return fine_grained.listed_groups(rows, listed)
-    elif config.protocol == "benchmark":
-        rows = splits.as_published(samples, config.seed, config.test_share)
-    else:
-        rows = splits.with_training_sets(samples, config.seed, config.test_share)
+        return splits.as_listed(samples, listed, config.seed)
+    if config.protocol == "benchmark":
+        return splits.as_published(samples, config.seed, config.test_share)
+    return splits.with_training_sets(samples, config.seed, config.test_share)
+
+
+def _check_roles(rows: list[Row], config: DatasetConfig, parts: Mapping[str, dict[str, dict[str, int]]]) -> None:
+    roles = {row.split for row in rows if row.sample.is_person}
+    found = "; ".join(f"{source}: {in_words(counted)}" for source, counted in parts.items())
+    if "train" not in roles and config.test_share < 1:
+        raise CuhsError(
+            f"no image is for training ({found}); add training images, or set data.test_share: 1 for a dataset that "
+            "only tests"
+        )
+    if "query" not in roles:
+        raise CuhsError(
+            f"no image is a query ({found}); add queries, raise data.test_share where roles are drawn, or give test "
+            "identities in data.identities"
+        )
+
+
+def _with_groups(rows: list[Row], config: DatasetConfig, listed: IdentityList | None) -> list[Row]:
+    if listed and listed.groups:
+        return fine_grained.listed_groups(rows, listed)
     match config.protocol:
         case "benchmark":
             return fine_grained.benchmark(rows)

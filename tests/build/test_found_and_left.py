@@ -68,6 +68,20 @@ def test_a_dataset_without_training_images_is_refused_unless_it_only_tests(
     assert built({"own": source}, test_share=1)["splits"]["train"]["images"] == 0
 
 
+def test_a_dataset_without_queries_is_refused_with_what_was_found(
+    tmp_path: Path, picture: Picture, built: Built
+) -> None:
+    for seed, name in enumerate(("train/1_1", "train/1_2", "gallery/2_1")):
+        picture(tmp_path / f"own/{name}.png", seed)
+    pattern = r"(?P<split>\w+)/(?P<pid>\d)_(?P<camid>\d)"
+    source = Source(layout="pattern", folder=tmp_path / "own", pattern=pattern, classify=False)
+    said = (
+        r"no image is a query \(own: gallery 1 images of 1 identities, train 2 images of 1 identities\); add queries"
+    )
+    with pytest.raises(CuhsError, match=said):
+        built({"own": source})
+
+
 cases = pytest.mark.skipif(
     not os.environ.get("CUHS_CASES"), reason="CUHS_CASES names no folder of inputs that failed once"
 )

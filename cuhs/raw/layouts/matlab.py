@@ -21,7 +21,7 @@ def load(path: Path, kind: str) -> dict[str, Any]:
         kind: what the file is, for errors, such as "split file".
 
     Raises:
-        CuhsError: the file is missing, is a web page, is larger than :data:`LARGEST` bytes, or cannot be read within the
+        CuhsError: the file is missing, a web page or larger than :data:`LARGEST` bytes, or cannot be read within the
             limits of memory and time.
     """
     if not path.is_file():
