@@ -20,9 +20,10 @@ def exploration_mask(first: Tensor, top_k: int) -> Tensor:
     n, _, h, w = first.shape
     if top_k >= h * w:
         raise ValueError(f"top_k = {top_k} hides the whole {h}×{w} feature map; choose at most {h * w - 1}")
-    attention = first.detach().sum(dim=1).flatten(1)
+    # Summed in float32: in bfloat16 neighbours among the sums would be equal.
+    attention = first.detach().sum(dim=1, dtype=torch.promote_types(first.dtype, torch.float32)).flatten(1)
     peaks = attention.topk(top_k, dim=1).indices
-    return torch.ones_like(attention).scatter(1, peaks, 0.0).view(n, 1, h, w)
+    return torch.ones_like(attention, dtype=first.dtype).scatter(1, peaks, 0.0).view(n, 1, h, w)
 
 
 class HAN(nn.Module):

@@ -89,11 +89,16 @@ def crop(features: Tensor, theta: Tensor, size: tuple[int, int]) -> Tensor:
     Returns:
         F'_3, (N, C, h, w); zero outside the map.
     """
-    zero = torch.zeros_like(theta[:, 0])
-    s_x, s_y, t_x, t_y = theta.unbind(1)
-    matrix = torch.stack([torch.stack([s_x, zero, t_x], 1), torch.stack([zero, s_y, t_y], 1)], 1)
-    grid = F.affine_grid(matrix, [len(theta), features.shape[1], *size], align_corners=False)
-    return F.grid_sample(features, grid.to(features.dtype), align_corners=False)
+    # In float32 under any autocast: a grid in bfloat16 is off by up to half a cell of a large map.
+    with torch.autocast(features.device.type, enabled=False):
+        s_x, s_y, t_x, t_y = theta.float().unbind(1)
+        zero = torch.zeros_like(s_x)
+        matrix = torch.stack([torch.stack([s_x, zero, t_x], 1), torch.stack([zero, s_y, t_y], 1)], 1)
+        # `shape[0]`, not `len`, which an export would take for a constant.
+        grid = F.affine_grid(matrix, [theta.shape[0], features.shape[1], *size], align_corners=False)
+        precise = features.to(torch.promote_types(features.dtype, torch.float32))
+        cropped = F.grid_sample(precise, grid.to(precise.dtype), align_corners=False)
+    return cropped.to(features.dtype)
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:

@@ -28,6 +28,13 @@ def test_equal_sums_still_hide_exactly_top_k() -> None:
     assert (exploration_mask(torch.zeros(2, 3, 4, 4), 5) == 0).sum().item() == 10
 
 
+def test_sums_that_bfloat16_cannot_tell_apart_are_told_apart() -> None:
+    first = torch.ones(1, 1001, 1, 4, dtype=torch.bfloat16)
+    first[0, 0, 0, [0, 1, 3]] = 0  # sums of 1000 but for one of 1001
+    mask = exploration_mask(first, 1)
+    assert mask.dtype == torch.bfloat16 and mask.flatten().tolist() == [1, 1, 0, 1]
+
+
 def test_no_gradient_passes_the_mask() -> None:
     first = torch.rand(2, 3, 4, 4, requires_grad=True)
     second = torch.rand(2, 3, 4, 4, requires_grad=True)

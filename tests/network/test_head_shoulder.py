@@ -54,6 +54,15 @@ def test_a_box_beside_the_map_is_zero() -> None:
     assert torch.equal(crop(ramp(), torch.tensor([[0.2, 0.2, 3.0, 0.0]]), (2, 2)), torch.zeros(1, 2, 2, 2))
 
 
+def test_under_bfloat16_the_place_is_that_of_float32() -> None:
+    features = torch.rand(1, 3, 24, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    theta = torch.tensor([[0.613, 0.217, 0.0437, -0.6231]])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = crop(features, theta, (8, 8))
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, crop(features.float(), theta, (8, 8)).bfloat16())
+
+
 def test_each_image_has_its_own_box() -> None:
     features = ramp(n=2)
     theta = torch.tensor([[1.0, 1 / 3, 0.0, -2 / 3], [1.0, 1 / 3, 0.0, 2 / 3]])
