@@ -45,11 +45,11 @@ def read_csv(
         CuhsError: the file is missing, is no CSV file, lacks a column or has one twice, or a row lacks a value or has
             more of them than there are columns. The message names the file and the row.
     """
+    if not path.is_file():  # a pipe or device would be read for ever
+        raise CuhsError(f"{path}: {'not a file' if path.exists() else 'no such annotation file'}")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return _read(path, file, columns, optional, may_be_empty)
-    except FileNotFoundError as error:
-        raise CuhsError(f"{path}: no such annotation file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise CuhsError(f"{path}: not a readable CSV file ({error}); save it as CSV in UTF-8") from error
 

@@ -1,4 +1,5 @@
 import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,9 @@ def test_a_table_that_cannot_be_read_as_it_was_meant_is_one_line(tmp_path: Path,
         read_csv(tmp_path / "t.csv", ("pid",))
     assert f"t.csv{', ' if message.startswith('row') else ': '}{message}" in str(refused.value)
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 400
+
+
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "t.csv")
+    with pytest.raises(CuhsError, match=r"t\.csv: not a file$"):
+        read_csv(tmp_path / "t.csv", ("pid",))

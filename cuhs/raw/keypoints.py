@@ -131,10 +131,10 @@ def read_coco_boxes(path: Path, images: Iterable[str]) -> RawBoxes:
         CuhsError: the file is missing or not of this form, its numbers are no pixels, an annotation belongs to no
             image, a name is ambiguous or occurs twice, or no name is that of an image of the source.
     """
+    if not path.is_file():
+        raise CuhsError(f"{path}: {'not a file' if path.exists() else 'no such annotation file'}")
     try:
         content = _File.model_validate_json(path.read_bytes())
-    except FileNotFoundError as error:
-        raise CuhsError(f"{path}: no such annotation file") from error
     except OSError as error:
         raise CuhsError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValidationError as error:

@@ -47,10 +47,10 @@ def read(root: Path) -> list[RawImage]:
 
 def _lines(root: Path, name: str) -> list[tuple[str, str, str]]:
     """Read path, camera and label from each line of a list."""
+    if not (root / name).is_file():
+        raise WrongLayout(f"{root}: no {name}, which the msmt17 layout expects", held(root))
     try:
         text = (root / name).read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise WrongLayout(f"{root}: no {name}, which the msmt17 layout expects", held(root)) from error
     except UnicodeDecodeError as error:
         raise CuhsError(f"{root / name}: not a text file ({error}); copy it again") from error
     found = []
