@@ -13,6 +13,8 @@ NO_PYTHON := no Python 3.11 to 3.13 with its venv module among: $(PYTHON). Insta
 
 # Stages call `python`, which must be the one in .venv.
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
+HAS_COMMIT := test -e .git && git -c safe.directory='*' rev-parse --quiet --verify HEAD
+NO_COMMIT := error: DVC needs git, and a commit; in a downloaded copy: git init && git add -A && git commit -m downloaded
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -20,7 +22,12 @@ help: ## show this list
 env: .venv/synced ## build .venv from requirements.lock
 	@:
 
-repro: env ## run the pipeline with params.yaml: data, localiser, network, evaluation
+# DVC would say less, and only after the installation.
+.PHONY: repository
+repository:
+	@{ $(HAS_COMMIT); } >/dev/null 2>&1 || { echo "$(NO_COMMIT)" >&2; exit 2; }
+
+repro: repository env ## run the pipeline with params.yaml: data, localiser, network, evaluation
 	@$(IN_VENV) python -m dvc repro
 	@$(IN_VENV) cuhs summary
 
@@ -46,10 +53,10 @@ params: env ## reset params.yaml to the defaults in pipelines/conf
 ui: env ## show the runs in the MLflow UI on http://127.0.0.1:5000 (PORT=5001 chooses another port)
 	@$(IN_VENV) cuhs ui --port $(PORT)
 
-tune: env ## search the parameters that the tune section of params.yaml names
+tune: repository env ## search the parameters that the tune section of params.yaml names
 	@$(IN_VENV) python -m dvc repro pipelines/dvc.yaml:tune
 
-ablations: env ## run an experiment for each of the paper's variants; SET="-S data=cuhk03" applies to all of them
+ablations: repository env ## run an experiment for each of the paper's variants; SET="-S data=cuhk03" applies to all of them
 	@set -e; for variant in $(VARIANTS); do $(IN_VENV) python -m dvc exp run -S variant=$$variant $(SET); done
 	@$(IN_VENV) cuhs leaderboard --metric all/mAP black/mAP white/mAP all/rank1
 
@@ -60,10 +67,10 @@ audit: env ## look for known vulnerabilities in the locked packages, and for sec
 	@$(IN_VENV) python -m pip_audit --strict --disable-pip -r requirements.lock
 	@$(IN_VENV) python -m pytest -q tests/infra/test_secrets.py
 
-cluster-demo: env ## start a Ray cluster, S3, PostgreSQL and MLflow on this machine, and run the pipeline on them
+cluster-demo: repository env ## start a Ray cluster, S3, PostgreSQL and MLflow on this machine, and run the pipeline on them
 	@$(IN_VENV) python -m infra.local.demo
 
-checkout: env ## bring back a model's code, parameters and data: make checkout RUN=<MLflow run id>
+checkout: repository env ## bring back a model's code, parameters and data: make checkout RUN=<MLflow run id>
 	@$(IN_VENV) cuhs checkout $(RUN)
 
 lock: | .venv/bin/uv ## update requirements.lock after a change in pyproject.toml

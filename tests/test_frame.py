@@ -227,13 +227,38 @@ def test_make_alone_lists_the_targets() -> None:
     assert sorted(listed) == sorted(phony[1].split())
 
 
+def commit(folder: Path) -> None:
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.invalid"]
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "downloaded"]):
+        subprocess.run([*git, *command], cwd=folder, check=True)
+
+
 def test_make_repro_brings_the_environment_then_runs_the_pipeline_then_shows_the_summary(project: Path) -> None:
     (project / ".venv/bin/uv").unlink()
+    commit(project)
     done = make(project, "-n", "repro")
     assert done.returncode == 0, done.stderr
     steps = ["-m venv", "pip install", "uv pip sync", "uv pip install", "python -m dvc repro", "cuhs summary"]
     places = [done.stdout.index(step) for step in steps]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("target", ["repro", "tune", "ablations", "cluster-demo", "checkout"])
+def test_a_downloaded_copy_is_told_to_become_a_repository_before_anything_is_installed(
+    project: Path, target: str
+) -> None:
+    for began in (False, True):  # without .git, and without a commit
+        if began:
+            subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+        done = make(project, target)
+        assert done.returncode != 0
+        assert done.stderr.splitlines()[0] == (
+            "error: DVC needs git, and a commit; in a downloaded copy: git init && git add -A && "
+            "git commit -m downloaded"
+        )
+        assert not (project / "calls.txt").exists()
+    commit(project)
+    assert make(project, "repository").returncode == 0
 
 
 def test_the_environment_is_installed_once_and_again_when_the_lock_changes(project: Path) -> None:
