@@ -2,14 +2,15 @@
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 
 from cuhs import __version__
 
 COMMANDS = {
     "synthesize": ("pipelines.stages.synthesize", "write FG-Synth, the dataset that needs no download"),
-    "build": ("pipelines.commands.build", "build the dataset; --preview shows how names and labels are read"),
-    "pretrain": ("pipelines.stages.pretrain_hsl", "train the head-shoulder localiser"),
+    "build": ("pipelines.commands.build", "build the dataset (stage build_dataset), or only --preview it"),
+    "pretrain": ("pipelines.stages.pretrain_hsl", "train the head-shoulder localiser (stage pretrain_hsl)"),
     "train": ("pipelines.stages.train", "train the network"),
     "evaluate": ("pipelines.commands.evaluate", "evaluate the model, or --features of any model"),
     "register": ("pipelines.stages.register", "register the model; --dry-run, --rollback"),
@@ -35,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
-        print(f"error: {name}: no such command; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        near = get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
+        known = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+        print(f"error: {name}: no such command; {known}", file=sys.stderr)
         return 2
     try:
         code: int = import_module(COMMANDS[name][0]).main(rest)
@@ -56,7 +59,8 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "cuhs COMMAND --help explains a command. Run commands in the project's root; dvc repro runs all stages.",
+            "cuhs COMMAND --help explains a command. Run commands in the project's root.",
+            "dvc repro runs all stages.",
         ]
     )
 

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 
 from pipelines.base import cli
 
+STAGES = ("pretrain_hsl", "train", "evaluate", "tune")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the command; returns the exit code."""
     parser = cli.parser("cuhs submit", __doc__)
-    parser.add_argument("stage", metavar="STAGE", choices=["pretrain_hsl", "train", "evaluate", "tune"])
+    parser.add_argument("stage", metavar="STAGE", choices=STAGES, help=f"of dvc.yaml: {', '.join(STAGES)}")
     stage = parser.parse_args(argv).stage
     return cli.run(lambda: _submit(stage))
 

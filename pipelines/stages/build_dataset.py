@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage with ``params.yaml``; returns the exit code."""
-    cli.parse_nothing("python -m pipelines.stages.build_dataset", __doc__, argv)
+    cli.parse_nothing("cuhs build", __doc__, argv)
     return cli.run(run)
 
 

@@ -1,4 +1,4 @@
-"""Stage ``pretrain_hsl``: trains the head-shoulder localiser (Eq. 15), before the network."""
+"""Stage ``pretrain_hsl`` (``cuhs pretrain``): trains the head-shoulder localiser (Eq. 15), before the network."""
 
 import sys
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from pipelines.cluster.entry import run_training
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage with ``params.yaml``, here or as a job on a cluster; returns the exit code."""
-    cli.parse_nothing("python -m pipelines.stages.pretrain_hsl", __doc__, argv)
+    cli.parse_nothing("cuhs pretrain", __doc__, argv)
     return run_training("pretrain_hsl", run)
 
 

@@ -12,7 +12,7 @@ from pipelines.base import cli, params
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Register, or do what ``--dry-run`` or ``--rollback`` asks for; returns the exit code."""
-    parser = cli.parser("python -m pipelines.stages.register", __doc__)
+    parser = cli.parser("cuhs register", __doc__)
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--dry-run", action="store_true", help="register nothing, only print what would be decided")
     instead.add_argument(

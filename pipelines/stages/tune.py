@@ -9,7 +9,7 @@ from pipelines.cluster.entry import run_training
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage with ``params.yaml``, here or as a job on a cluster; returns the exit code."""
-    cli.parse_nothing("python -m pipelines.stages.tune", __doc__, argv)
+    cli.parse_nothing("cuhs tune", __doc__, argv)
     return run_training("tune", run)
 
 
