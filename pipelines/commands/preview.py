@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import get_args
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -47,19 +48,21 @@ def spread(images: list[RawImage], count: int = SHOWN) -> list[RawImage]:
 
 def _examples(source: str, files: Source, listed: Listed) -> Table:
     title = Text(f"{source}: {files.folder} as {files.layout}", "table.title")
-    table = Table("file", "pid", "camid", "split", "colour", "box", title=title)
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("file", "pid", "camid", "split", "colour", "box"):  # only a file's name may take several lines
+        table.add_column(name, overflow="fold", no_wrap=name not in ("file", "box"))
     for image in spread(listed.images):
         sample = Sample(source, image, listed.colours.get(image.pid, "–"))
-        kind = " (junk)" if sample.junk else " (distractor)" if sample.distractor else ""
+        kind = " junk" if sample.junk else " distractor" if sample.distractor else ""
         texts = (
             image.path,
-            sample.pid + kind,
-            "–" if image.camid is None else sample.camid,
+            sample.pid.removeprefix(f"{source}/") + kind,
+            "–" if image.camid is None else sample.camid.removeprefix(f"{source}/"),
             image.split or "drawn",
             sample.colour,
             _box(files, listed, image),
         )
-        table.add_row(*(Text(text, overflow="fold") for text in texts))
+        table.add_row(*map(Text, texts))
     return table
 
 
@@ -73,7 +76,7 @@ def _box(files: Source, listed: Listed, image: RawImage) -> str:
 
 def _counts(listed: Listed) -> Table:
     columns = ("split", "images", "identities", "cameras", "with a label", "with a box")
-    table = Table(*columns)
+    table = Table(*columns, box=SIMPLE_HEAD)
     for column in table.columns[1:]:
         column.justify = "right"
     for split in SPLITS:

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,14 +33,14 @@ def touch(root: Path, *names: str) -> Path:
     return root
 
 
-def printed(monkeypatch: pytest.MonkeyPatch, source: str, files: Source) -> list[list[str]]:
-    """Lines of the preview as lists of cells; what is no row of a table is one cell."""
-    console = Console(width=160)
+def printed(monkeypatch: pytest.MonkeyPatch, source: str, files: Source, width: int = 160) -> list[list[str]]:
+    """Lines of the preview as lists of cells, which two spaces part."""
+    console = Console(width=width)
     monkeypatch.setattr(preview, "console", console)
     monkeypatch.setattr(base_console, "console", console)
     with console.capture() as capture:
         preview.preview(source, files)
-    return [[cell.strip() for cell in line.strip("│┃ ").split("│")] for line in capture.get().splitlines()]
+    return [re.split(r"\s{2,}", line.strip()) for line in capture.get().splitlines()]
 
 
 def test_images_are_shown_as_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,10 +55,10 @@ def test_images_are_shown_as_they_are_read(tmp_path: Path, monkeypatch: pytest.M
         boxes=tmp_path / "boxes.csv",
     )
     rows = printed(monkeypatch, "m", files)
-    assert [MARKET[0], "m/0002", "m/1", "train", "–", "annotation"] in rows
-    assert [MARKET[2], "m/-1 (junk)", "m/3", "gallery", "–", "no"] in rows
-    assert [MARKET[3], "m/0000 (distractor)", "m/6", "gallery", "–", "no"] in rows
-    assert [MARKET[5], "m/0001", "m/2", "query", "black", "no"] in rows
+    assert [MARKET[0], "0002", "1", "train", "–", "annotation"] in rows
+    assert [MARKET[2], "-1 junk", "3", "gallery", "–", "no"] in rows
+    assert [MARKET[3], "0000 distractor", "6", "gallery", "–", "no"] in rows
+    assert [MARKET[5], "0001", "2", "query", "black", "no"] in rows
     assert ["train", "2", "2", "2", "0", "1"] in rows
     assert ["query", "1", "1", "1", "1", "0"] in rows
     assert ["gallery", "3", "1", "3", "1", "0"] in rows
@@ -69,6 +70,17 @@ def test_images_are_shown_as_they_are_read(tmp_path: Path, monkeypatch: pytest.M
     assert [f"note: 1 rows of {files.boxes} name no image of the source: gone.jpg"] in rows
 
 
+def test_in_80_columns_only_names_of_files_take_several_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / "market1501", *MARKET)
+    files = Source(layout="market1501", folder=tmp_path / "market1501", detector="coco")
+    rows = printed(monkeypatch, "market1501", files, width=80)
+    assert ["-1 junk", "3", "gallery", "–", "no"] in [row[1:] for row in rows]
+    assert ["0000 distractor", "6", "gallery", "–", "no"] in [row[1:] for row in rows]
+    assert ["train", "2", "2", "2", "0", "0"] in rows
+
+
 def test_what_is_not_known_is_a_dash_and_what_it_means_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,7 +88,7 @@ def test_what_is_not_known_is_a_dash_and_what_it_means_is_told(
     rows = printed(
         monkeypatch, "own", Source(classify=False, layout="pattern", folder=folder, pattern=r"(?P<pid>[a-z]+)\d")
     )
-    assert ["ann1.jpg", "own/ann", "–", "drawn", "–", "no"] in rows
+    assert ["ann1.jpg", "ann", "–", "drawn", "–", "no"] in rows
     assert ["drawn", "2", "1", "0", "0", "0"] in rows
     assert ["note: no cameras: every image of a person can match every other image of theirs"] in rows
 
@@ -96,8 +108,8 @@ def test_what_the_build_will_add_is_told_for_people_only(tmp_path: Path, monkeyp
     }
     for text, asked in boxes.items():
         rows = printed(monkeypatch, "m", asked)
-        assert [MARKET[0], "m/0002", "m/1", "train", "–", text] in rows
-        assert [MARKET[2], "m/-1 (junk)", "m/3", "gallery", "–", "no"] in rows
+        assert [MARKET[0], "0002", "1", "train", "–", text] in rows
+        assert [MARKET[2], "-1 junk", "3", "gallery", "–", "no"] in rows
         assert ["note: 2 identities have no label and are given a colour by the classifier"] in rows
 
 
@@ -139,7 +151,7 @@ def test_the_command_builds_nothing_and_succeeds(tmp_path: Path) -> None:
     touch(tmp_path / "raw/own", "7_c1.jpg", "7_c2.jpg")
     done = command(tmp_path, {"layout": "pattern", "folder": "own", "pattern": r"(?P<pid>\d+)_c(?P<camid>\d)"})
     assert done.returncode == 0, done.stderr
-    assert "own/0007" in done.stderr
+    assert "7_c1.jpg" in done.stderr
     assert not (tmp_path / "data").exists()
 
 
