@@ -22,15 +22,16 @@ def real_sources() -> dict[str, Source]:
     raw = Path(os.environ["CUHS_REAL_DATA"])
     return {
         "cuhk03": Source(
-            "cuhk03",
-            raw / "cuhk03",
+            layout="cuhk03",
+            folder=raw / "cuhk03",
             split=raw / "cuhk03/cuhk03_new_protocol_config_labeled.mat",
             clothing=raw / "annotations/cuhk03_clothing.csv",
             boxes=raw / "annotations/cuhk03_head_shoulder.csv",
+            classify=False,
         ),
         "partial_reid": Source(
-            "partial_reid",
-            raw / "partial_reid",
+            layout="partial_reid",
+            folder=raw / "partial_reid",
             clothing=raw / "annotations/partial_reid_clothing.csv",
             boxes=raw / "annotations/partial_reid_head_shoulder.csv",
         ),
@@ -66,6 +67,12 @@ def test_benchmark_of_real_sources_has_the_published_counts(folder: Path, benchm
         "gallery": {"ids": 60, "images": 300},
     }
     assert sum(counted["annotation"] for counted in benchmark["boxes"].values()) == 6669 + 515
+    assert benchmark["parts"]["partial_reid"] == {
+        "occluded_body_images/ (query)": {"ids": 60, "images": 300},
+        "partial_body_images/ (query)": {"ids": 60, "images": 300},
+        "whole_body_images/ (gallery)": {"ids": 60, "images": 300},
+    }
+    assert [(kind["kind"], kind["first"]) for kind in benchmark["unread"]] == [(".txt", "Readme.txt")]
     assert benchmark["quarantine"] == [] and benchmark["dropped_boxes"] == []
     assert benchmark["queries_without_match"]["count"] == 0
     assert benchmark["colour_origins"] == {
