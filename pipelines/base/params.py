@@ -222,6 +222,8 @@ def parse(raw: object, origin: str = "params") -> Params:
             key = ".".join(str(part) for part in location)
             hint = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
             got = "" if item["type"] in {"missing", "extra_forbidden", "value_error"} else f", got {item['input']!r}"
+            if item["type"] in {"literal_error", "string_type"} and isinstance(item["input"], bool):
+                got += " (YAML takes yes, no, on and off for true and false; put the word in quotes)"
             if key or item["type"] != "value_error":  # what concerns several sections names its keys itself
                 hint = f"{key or '(top level)'}: {hint}"
             problems.append(hint + got)

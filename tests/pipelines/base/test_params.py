@@ -50,6 +50,16 @@ def test_the_file_is_read_into_one_typed_object(defaults: dict[str, Any], tmp_pa
     assert p.network.learned_stream == "head_shoulder"
 
 
+@pytest.mark.parametrize(("key", "word"), [("compute.gpu", "no"), ("data.name", "on"), ("network.weights", "off")])
+def test_a_word_that_yaml_takes_for_true_or_false_is_to_be_quoted(
+    defaults: dict[str, Any], key: str, word: str
+) -> None:
+    line = refusal(changed(defaults, key, yaml.safe_load(word)))
+    assert re.search(rf"^params.yaml: {key}: .*, got (True|False) \(YAML .*; put the word in quotes\)$", line)
+    params.parse(changed(defaults, key, yaml.safe_load(f'"{word}"')))
+    assert "quotes" not in refusal(changed(defaults, key, 3))
+
+
 @pytest.mark.parametrize("key", ["trian", "train.epoch", "network.depth", "data.sources.cuhk03.label", "image.size"])
 def test_an_unknown_key_is_named(defaults: dict[str, Any], key: str) -> None:
     assert refusal(changed(defaults, key, 1)) == f"params.yaml: {key}: unknown key"
