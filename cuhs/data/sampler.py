@@ -60,7 +60,9 @@ class IdentitySampler:
     def __init__(
         self, labels: np.ndarray, identities: int, images: int, seed: int, rank: int = 0, workers: int = 1
     ) -> None:
-        self.by_identity = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+        # Sorted once: a search for each identity would grow with the square of their number.
+        rows = np.argsort(labels, kind="stable")
+        self.by_identity = np.split(rows, np.unique(labels[rows], return_index=True)[1][1:])
         if len(self.by_identity) < identities:
             raise CuhsError(
                 f"train.identities: {identities} identities a batch, but the training split has "
@@ -91,8 +93,9 @@ class IdentitySampler:
         while (left > 0).sum() >= self.identities:
             # Take from the identities with most groups left, ties at random: otherwise the identities with
             # many images would remain at the end, too few to fill a batch.
-            order = np.lexsort((rng.random(len(left)), -left))
-            chosen = rng.permutation(order[: self.identities])
+            keys = rng.random(len(left)) - left
+            first = np.argpartition(keys, self.identities - 1)[: self.identities]
+            chosen = rng.permutation(first[np.argsort(keys[first])])
             left[chosen] -= 1
             indices = np.concatenate([groups[i][left[i]] for i in chosen])
             seeds = rng.integers(0, 2**63, len(indices))

@@ -135,6 +135,23 @@ def test_fewer_identities_than_a_batch_needs_are_refused() -> None:
         IdentitySampler(labelled([4, 4, 4]), 16, 4, seed=0)
 
 
+@settings(deadline=None, max_examples=30)
+@given(counts, st.integers(0, 99))
+def test_a_batch_takes_those_with_the_most_groups_left_and_ties_at_random(pairs: list[int], seed: int) -> None:
+    labels, p, k = labelled([2 * count for count in pairs]), 2, 2
+    rng = np.random.default_rng([seed, 0])
+    rows = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    groups = [[*rng.permutation(own).reshape(-1, k)] for own in rows]
+    left, batches = np.array([len(own) for own in rows]) // k, []
+    while (left > 0).sum() >= p:
+        first = rng.permutation(np.lexsort((rng.random(len(left)), -left))[:p])
+        left[first] -= 1
+        drawn = np.concatenate([groups[i][left[i]] for i in first])
+        batches.append([*zip(drawn.tolist(), rng.integers(0, 2**63, p * k).tolist(), strict=True)])
+    expected = [batches[i] for i in rng.permutation(len(batches))]
+    assert [[(draw.row, draw.seed) for draw in batch] for batch in IdentitySampler(labels, p, k, seed)] == expected
+
+
 def test_a_batch_that_does_not_divide_among_the_workers_is_refused() -> None:
     with pytest.raises(
         CuhsError, match=r"^compute\.workers: the 8 images .* 3 workers; .* another train\.identities × train\.images"
