@@ -20,7 +20,7 @@ ARROWS: dict[str, set[str]] = {
     "cuhs.alone": {"cuhs.errors"},
     "cuhs.raw": {"cuhs.config", "cuhs.csv_files", "cuhs.errors"},
     "cuhs.synthetic": {"cuhs.csv_files", "cuhs.errors"},
-    "cuhs.data": {"cuhs.errors"},
+    "cuhs.data": {"cuhs.errors", "cuhs.machine"},
     "cuhs.build": {
         "cuhs.alone",
         "cuhs.config",

@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Protocol, TypeVar
 
 from cuhs.errors import CuhsError
-from cuhs.machine import usable_cpus
+from cuhs.machine import processes, usable_cpus
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -45,8 +45,7 @@ def map_on_cores(function: Callable[[T], R], tasks: Sequence[T], /) -> Iterator[
     if workers < 2:
         yield from map(function, tasks)
         return
-    # Do not fork: this process may have threads (of a progress bar or pyarrow), and a fork would copy their locks.
-    context = multiprocessing.get_context("forkserver")
+    context = processes()  # no fork: this process may have threads (of a progress bar or pyarrow)
     context.set_forkserver_preload([function.__module__])
     pool = ProcessPoolExecutor(workers, context, initializer=_follow_parent)
     waiting: deque[Future[R]] = deque()

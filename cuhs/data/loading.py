@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from torch.utils.data import DataLoader, Dataset
 
+from cuhs import machine
 from cuhs.data.dataset import Batch, PersonImages, collate
 from cuhs.data.sampler import Draw
 from cuhs.errors import CuhsError
@@ -52,8 +53,7 @@ class Loader:
             num_workers=processes,
             collate_fn=collate,
             pin_memory=pinned,
-            # With fork, loaders would inherit locks that other threads of this process hold.
-            multiprocessing_context="forkserver" if processes else None,
+            multiprocessing_context=machine.processes() if processes else None,
             persistent_workers=processes > 0,
             timeout=LOOK_S if processes else 0,
         )
