@@ -1,17 +1,34 @@
 """What all commands and stages share: help from the module's docstring, one-line errors, exit codes."""
 
 import argparse
+import errno
+import io
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from cuhs.errors import CuhsError
 from pipelines.base.signals import Terminated
 
+# What the machine may refuse anywhere, and the way out.
+UNUSABLE = {
+    errno.EACCES: "give this user the right to it, or run as its owner",
+    errno.EPERM: "give this user the right to it, or run as its owner",
+    errno.EROFS: "work in a copy on a file system that can be written",
+    errno.ENOSPC: "make room, then run the same command again",
+    errno.EDQUOT: "make room, then run the same command again",
+}
+
 
 def parser(prog: str, doc: str | None) -> argparse.ArgumentParser:
-    """A parser whose help is a module's docstring, with its line breaks."""
+    """A parser whose help is a module's docstring, with its line breaks.
+
+    All commands begin here, so this also lets them print what the terminal's encoding lacks, as ``?``.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     return argparse.ArgumentParser(
         prog=prog, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -20,7 +37,7 @@ def parser(prog: str, doc: str | None) -> argparse.ArgumentParser:
 def run(work: Callable[[], object]) -> int:
     """Run a command's work and turn its errors into exit codes.
 
-    A :class:`CuhsError` becomes one line on stderr. With ``CUHS_DEBUG=1``, its stack trace is shown instead.
+    A :class:`CuhsError` becomes one line on stderr, and so does a file or a disk that cannot be used. With ``CUHS_DEBUG=1``, its stack trace is shown instead.
 
     Returns:
         The exit code: 0, 2 after an error, 143 after SIGTERM, 130 after Ctrl-C.
@@ -29,11 +46,18 @@ def run(work: Callable[[], object]) -> int:
     for talkative in ("alembic", "botocore"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
     try:
+        _check_home()
         work()
     except CuhsError as error:
         if os.environ.get("CUHS_DEBUG"):
             raise
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in UNUSABLE or os.environ.get("CUHS_DEBUG"):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror}; {UNUSABLE[error.errno]}", file=sys.stderr)
         return 2
     except Terminated as terminated:
         print(terminated, file=sys.stderr)
@@ -42,6 +66,16 @@ def run(work: Callable[[], object]) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _check_home() -> None:
+    """MLflow, DVC and Ray look for a home folder when they are imported, and fail without one."""
+    try:
+        Path.home()
+    except RuntimeError as error:
+        raise CuhsError(
+            "HOME: not set, and this user has no home folder; export HOME=/path/to/a/writable/folder"
+        ) from error
 
 
 def parse_nothing(prog: str, doc: str | None, argv: Sequence[str] | None) -> None:

@@ -48,6 +48,19 @@ def test_debugging_shows_the_trace_of_the_same_failure() -> None:
     assert done.stderr.rstrip().endswith("CuhsError: data.raw: no such folder")
 
 
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("EACCES", "data/x: Permission denied; give this user the right to it, or run as its owner"),
+        ("EROFS", "data/x: Read-only file system; work in a copy on a file system that can be written"),
+        ("ENOSPC", "data/x: No space left on device; make room, then run the same command again"),
+    ],
+)
+def test_a_file_or_a_disk_that_cannot_be_used_is_one_line(code: str, line: str) -> None:
+    done = run(f"import errno, os; raise OSError(errno.{code}, os.strerror(errno.{code}), 'data/x')")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {line}\n")
+
+
 def test_a_fault_of_the_program_keeps_its_trace() -> None:
     done = run("{}['pid']")
     assert done.returncode == 1
@@ -71,6 +84,29 @@ def test_ctrl_c_is_one_word_and_exit_code_130() -> None:
         _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
     assert stderr == "interrupted\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_help_is_shown_on_a_terminal_that_lacks_its_characters(encoding: str) -> None:
+    command = [sys.executable, "-m", "pipelines.main", "submit", "--help"]
+    done = subprocess.run(
+        command, env=environment(PYTHONIOENCODING=encoding), capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"RAY_ADDRESS=http://?" in done.stdout
+
+
+def test_a_user_without_a_home_is_told_to_name_one() -> None:
+    # A container's user often is a mere number.
+    homeless = "import pwd; pwd.getpwuid = lambda uid: {}[uid]; sys.exit(cli.run(lambda: print('ran')))"
+    kept = {name: value for name, value in environment().items() if name != "HOME"}
+    for home, expected in ((None, 2), ("/nowhere", 0)):
+        own = kept | ({"HOME": home} if home else {})
+        command = [sys.executable, "-c", PRELUDE + homeless]
+        done = subprocess.run(command, env=own, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == expected
+        line = "error: HOME: not set, and this user has no home folder; export HOME=/path/to/a/writable/folder\n"
+        assert done.stderr == (line if expected else "")
 
 
 @pytest.mark.parametrize("stage", ["synthesize", "build_dataset"])
