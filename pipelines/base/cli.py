@@ -37,7 +37,8 @@ def parser(prog: str, doc: str | None) -> argparse.ArgumentParser:
 def run(work: Callable[[], object]) -> int:
     """Run a command's work and turn its errors into exit codes.
 
-    A :class:`CuhsError` becomes one line on stderr, and so does a file or a disk that cannot be used. With ``CUHS_DEBUG=1``, its stack trace is shown instead.
+    A :class:`CuhsError` becomes one line on stderr, and so does a file or a disk that cannot be used. With
+    ``CUHS_DEBUG=1``, its stack trace is shown instead.
 
     Returns:
         The exit code: 0, 2 after an error, 143 after SIGTERM, 130 after Ctrl-C.
