@@ -74,7 +74,7 @@ TOP = {
     *("cuhs", "pipelines", "infra", "tests", "benchmarks", "docs", "examples"),
     *("dvc.yaml", "dvc.lock", "params.yaml", "README.md", "Makefile", "pyproject.toml", "requirements.lock"),
     *("LICENSE", "CONTRIBUTING.md", "CHANGELOG.md"),
-    *(".ci", ".dvc", ".github", ".gitignore", ".dvcignore", ".pre-commit-config.yaml"),
+    *(".ci", ".dvc", ".gitattributes", ".github", ".gitignore", ".dvcignore", ".pre-commit-config.yaml"),
 }
 
 

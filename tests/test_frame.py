@@ -159,6 +159,19 @@ def test_outputs_are_neither_in_git_nor_hidden_from_dvc(stages: list[Any]) -> No
         assert [out for out in outs if repo.dvcignore.is_ignored_file(str(ROOT / out))] == []
 
 
+def test_a_clone_has_the_same_bytes_where_git_turns_line_ends_into_those_of_windows(tmp_path: Path) -> None:
+    origin, clone = tmp_path / "origin", tmp_path / "clone"
+    origin.mkdir()
+    for name in (".gitattributes", "dvc.yaml", "Makefile"):
+        (origin / name).write_bytes((ROOT / name).read_bytes())
+    (origin / "image.bin").write_bytes(b"\0\n\r\n")
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.invalid", "-c", "core.autocrlf=true"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "files"], ["clone", "-q", ".", str(clone)]):
+        subprocess.run([*git, *command], cwd=origin, check=True, capture_output=True)
+    for path in origin.iterdir():
+        assert path.name == ".git" or (clone / path.name).read_bytes() == path.read_bytes()
+
+
 # Dependencies
 
 
