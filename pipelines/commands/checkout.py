@@ -91,16 +91,12 @@ def _read(name: str, folder: Path) -> tuple[str, list[Path]]:
     # Not at the top: it takes seconds to import.
     from mlflow.exceptions import MlflowException
 
-    from pipelines.tracking.mlflow_store import connect, does_not_answer
+    from pipelines.tracking.mlflow_store import does_not_answer, reader
+    from pipelines.tracking.registry import run_of
 
-    client = connect()
+    client = reader()
     try:
-        if match := re.fullmatch(r"models:/([^/@]+)(?:@(.+)|/(\d+))", name):
-            model, alias, number = match.groups()
-            version = (
-                client.get_model_version_by_alias(model, alias) if alias else client.get_model_version(model, number)
-            )
-            name = str(version.run_id)
+        name = run_of(client, name)
         tags = client.get_run(name).data.tags
         commit = tags.get("mlflow.source.git.commit", "")
         if not commit:

@@ -1,6 +1,7 @@
 """Is model A better than model B on the same queries? Differences by group, with 95 % intervals and p-values.
 
-A and B are ids of MLflow runs that hold an evaluation, or ``queries.csv`` files of two evaluations.
+A and B are MLflow runs that hold an evaluation (an id, ``models:/NAME@champion`` or ``models:/NAME/VERSION``), or
+``queries.csv`` files of evaluations.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pipelines.base import cli
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the difference of each group in a measure, paired by query; returns the exit code."""
     parser = cli.parser("cuhs compare", __doc__)
-    parser.add_argument("a", metavar="A", help="an MLflow run, or a queries.csv")
+    parser.add_argument("a", metavar="A", help="an MLflow run, models:/NAME@champion, or a queries.csv")
     parser.add_argument("b", metavar="B", help="what A is compared with")
     parser.add_argument("--measure", default="mAP", help="mAP (the default), rank1, rank5, …")
     arguments = parser.parse_args(argv)

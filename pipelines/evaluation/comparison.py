@@ -11,7 +11,8 @@ from cuhs.csv_files import read_csv
 from cuhs.errors import CuhsError
 from cuhs.evaluation.bootstrap import Difference, paired
 from pipelines.evaluation.tables import QUERY_COLUMNS
-from pipelines.tracking.mlflow_store import connect
+from pipelines.tracking.mlflow_store import does_not_answer, reader
+from pipelines.tracking.registry import NOT_THERE, run_of
 
 Queries = dict[str, dict[str, tuple[str, float]]]
 
@@ -36,12 +37,14 @@ def read(origin: str, measure: str = "mAP") -> Queries:
     """Read {group: {query: (pid, value)}} for the queries that have a match.
 
     Args:
-        origin: a ``queries.csv``, or the id of an MLflow run that holds one.
+        origin: a ``queries.csv``, or an MLflow run that holds one: its id, ``models:/NAME@ALIAS`` or
+            ``models:/NAME/VERSION``.
         measure: ``mAP``, whose value is the average precision, or ``rankK``, whose value is 1 if a match is among
             the first K and 0 otherwise.
 
     Raises:
-        CuhsError: there is no such file or run, it is not a table of queries, or there is no such measure.
+        CuhsError: there is no such file or run, it is not a table of queries, there is no such measure, or MLflow
+            does not answer.
     """
     if not re.fullmatch(r"mAP|rank[1-9]\d*", measure):
         raise CuhsError(f"{measure}: not a measure of single queries; there are mAP and rank1, rank2, …")
@@ -49,10 +52,7 @@ def read(origin: str, measure: str = "mAP") -> Queries:
     if path.suffix == ".csv" and not path.is_file():
         raise CuhsError(f"{origin}: missing; evaluate the model first (dvc repro)")
     if not path.is_file():
-        try:
-            path = Path(connect().download_artifacts(origin, "evaluation/queries.csv"))
-        except (MlflowException, OSError) as error:
-            raise CuhsError(f"{origin}: neither a queries.csv nor an evaluated MLflow run") from error
+        path = _downloaded(origin)
     queries: Queries = {}
     try:
         for _, row in read_csv(path, QUERY_COLUMNS, may_be_empty=QUERY_COLUMNS):
@@ -64,3 +64,20 @@ def read(origin: str, measure: str = "mAP") -> Queries:
             f"{origin}: not a table of queries as an evaluation writes it, reports/queries.csv ({error})"
         ) from error
     return queries
+
+
+def _downloaded(name: str) -> Path:
+    """The ``queries.csv`` of an MLflow run."""
+    neither = f"{name}: neither a queries.csv nor an evaluated MLflow run"
+    try:
+        client = reader()
+    except CuhsError as error:
+        raise CuhsError(f"{name}: neither a queries.csv nor an MLflow run that can be read ({error})") from error
+    try:
+        run = client.get_run(run_of(client, name)).info.run_id
+    except MlflowException as error:
+        raise CuhsError(neither) if error.error_code in NOT_THERE else does_not_answer(error) from error
+    try:
+        return Path(client.download_artifacts(run, "evaluation/queries.csv"))
+    except (MlflowException, OSError) as error:
+        raise CuhsError(neither) from error

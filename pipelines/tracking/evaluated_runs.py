@@ -8,7 +8,7 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 
 from cuhs.errors import CuhsError
-from pipelines.tracking.mlflow_store import connect, does_not_answer, shown_uri
+from pipelines.tracking.mlflow_store import does_not_answer, reader, shown_uri
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def evaluated_runs(experiment: str, metrics: Sequence[str]) -> list[EvaluatedRun
     Raises:
         CuhsError: there is no such experiment, no run holds one of the metrics, or the store does not answer.
     """
-    client = connect()
+    client = reader()
     try:
         found = client.get_experiment_by_name(experiment)
         if found is None:

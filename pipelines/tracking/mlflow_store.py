@@ -37,17 +37,38 @@ def shown_uri() -> str:
 
 
 def connect() -> MlflowClient:
-    """A client of the tracking store; this sends no request yet.
+    """A client of the tracking store, which makes a local store that is missing; this sends no request yet.
 
     Raises:
-        CuhsError: ``MLFLOW_TRACKING_URI`` is not a store's address, its driver is missing, or its file is locked.
+        CuhsError: ``MLFLOW_TRACKING_URI`` is not a store's address, its driver is missing, or the store's file is
+            locked or damaged.
     """
     try:
         if not os.environ.get("MLFLOW_TRACKING_URI"):
             settle(DATABASE.resolve(), ARTIFACTS)
         return MlflowClient(uri())
     except Exception as error:  # of MLflow, SQLAlchemy, SQLite, a driver that is not installed
-        raise CuhsError(f"MLFLOW_TRACKING_URI: {shown_uri()} cannot be opened ({line(error)}); correct it") from error
+        if os.environ.get("MLFLOW_TRACKING_URI"):
+            told = f"MLFLOW_TRACKING_URI: {shown_uri()} cannot be opened ({line(error)}); correct it"
+        else:
+            told = _file_problem(error)
+        raise CuhsError(told) from error
+
+
+def reader() -> MlflowClient:
+    """Like :func:`connect`, for those who only read: it makes no store.
+
+    Raises:
+        CuhsError: as for :func:`connect`, or the store's file is missing.
+    """
+    file = Path(uri().removeprefix("sqlite:///").partition("?")[0])
+    if uri().startswith("sqlite:///") and not file.exists():
+        shown = file if os.environ.get("MLFLOW_TRACKING_URI") else DATABASE
+        raise CuhsError(
+            f"{shown}: missing, so there are no runs here; train a model first (dvc repro), or name the store in "
+            "MLFLOW_TRACKING_URI"
+        )
+    return connect()
 
 
 def experiment_id(name: str) -> str | None:
@@ -57,7 +78,7 @@ def experiment_id(name: str) -> str | None:
         CuhsError: the store does not answer.
     """
     try:
-        found = connect().get_experiment_by_name(name)
+        found = reader().get_experiment_by_name(name)
     except MlflowException as error:
         raise does_not_answer(error) from error
     return str(found.experiment_id) if found else None
@@ -65,7 +86,23 @@ def experiment_id(name: str) -> str | None:
 
 def does_not_answer(error: Exception) -> CuhsError:
     """A one-line error for callers that need the store."""
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        return CuhsError(_file_problem(error))
     return CuhsError(f"MLFLOW_TRACKING_URI: {shown_uri()} does not answer ({line(error)}); start it or unset it")
+
+
+def _file_problem(error: Exception) -> str:
+    if "database is locked" in str(error):
+        return f"{DATABASE}: another process writes to it; run the command again when that one has ended"
+    if "mlflow db upgrade" in str(error):
+        return (
+            f"{DATABASE}: another version of MLflow made it; keep a copy, then run: mlflow db upgrade "
+            f"sqlite:///{DATABASE} (a newer version's file needs that version)"
+        )
+    return (
+        f"{DATABASE}: cannot be read ({line(error)}); bring back a copy, or move it away and the next stage begins a "
+        "new one"
+    )
 
 
 def line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 Each version's tags say what was decided about it and why.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,22 @@ CHAMPION = "champion"
 DATA_VERSION, MODEL, VALUE = "cuhs.data_version", "cuhs.model", "cuhs.value"
 DECISION, REASON, OVER = "cuhs.decision", "cuhs.reason", "cuhs.promoted_over"
 
+# How MLflow names a version, by its alias or its number.
+NAMED = re.compile(r"models:/([^/@]+)(?:@(.+)|/(\d+))")
 NOT_THERE = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+
+
+def run_of(client: MlflowClient, name: str) -> str:
+    """The id of the run that ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION`` came from; other names as they are.
+
+    Raises:
+        MlflowException: there is no such version, or the registry does not answer.
+    """
+    if not (match := NAMED.fullmatch(name)):
+        return name
+    model, alias, number = match.groups()
+    version = client.get_model_version_by_alias(model, alias) if alias else client.get_model_version(model, number)
+    return str(version.run_id)
 
 
 @dataclass(frozen=True)

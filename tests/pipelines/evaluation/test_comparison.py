@@ -9,6 +9,8 @@ from cuhs.evaluation.features import Features
 from cuhs.evaluation.groups import evaluate_groups
 from pipelines.evaluation.comparison import compare, read
 from pipelines.evaluation.tables import write_queries
+from pipelines.tracking.mlflow_store import connect
+from pipelines.tracking.run import Run
 
 
 def evaluate(noise: float, path: Path) -> Path:
@@ -57,6 +59,28 @@ def test_nothing_in_common_no_such_run_and_a_foreign_table_are_one_line(
     Path("table.csv").write_text("x,y\n1,2\n")
     with pytest.raises(CuhsError, match=re.escape("table.csv: not a table of queries")):
         read("table.csv")
+
+
+def test_an_evaluation_is_read_by_its_run_or_by_its_registered_model(store: Path, tmp_path: Path) -> None:
+    table = evaluate(0.5, tmp_path / "queries.csv")
+    run = Run.start("exp", "evaluated", {}, {})
+    run.artifacts(table, "evaluation")
+    client = connect()
+    client.create_registered_model("net")
+    client.create_model_version("net", "file:nowhere", run.id)
+    client.set_registered_model_alias("net", "champion", "1")
+    for name in (run.id, "models:/net@champion", "models:/net/1"):
+        assert read(str(name)) == read(str(table))
+    for name in ("models:/net@nobody", "models:/net/2", "models:/other@champion", "models:/net"):
+        with pytest.raises(CuhsError, match=f"^{name}: neither a queries.csv nor an evaluated MLflow run$"):
+            read(name)
+
+
+def test_a_server_that_is_away_is_not_taken_for_a_missing_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(CuhsError, match=r"127\.0\.0\.1:9 does not answer"):
+        read("0" * 32)
 
 
 @pytest.mark.parametrize("row", [f"all,{'q' * 200_000},s/1,1,0.5,1", "all,q,s/1,1,half,1"])
