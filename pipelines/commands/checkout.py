@@ -150,7 +150,10 @@ def _git(*arguments: str, mend: str = "run it inside the project's repository") 
     except OSError as error:
         raise CuhsError(f"git: {error.strerror}; install git") from error
     if done.returncode:
-        raise CuhsError(f"git {arguments[0]}: {done.stderr.strip().splitlines()[-1]}; {mend}")
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["failed"]
+        if len(lines) == 1:  # longer messages hold advice of git's own
+            lines.append(f"({mend})")
+        raise CuhsError(f"git {arguments[0]}: {' '.join(lines)[:500]}")
     return done.stdout.strip()
 
 

@@ -199,3 +199,21 @@ def test_a_run_that_is_not_there_costs_no_change_of_params_yaml(project: Path) -
     with pytest.raises(CuhsError, match="MLflow has no such run"):
         check_out("0" * 32)
     assert (project / "params.yaml").read_text() == "mine: 1\n"
+
+
+def test_what_git_refuses_is_one_line_with_git_s_advice_or_ours(project: Path, logged: Logged) -> None:
+    # Each of them was cut to git's last line, such as "Aborting".
+    run(project, "git", "checkout", "-q", "HEAD~1")
+    (project / "notes").mkdir()
+    (project / "notes/own.txt").write_text("tracked by the run's commit")
+    run(project, "git", "add", "notes")
+    run(project, "git", "commit", "-qm", "notes")
+    commit = run(project, "git", "rev-parse", "HEAD")
+    run(project, "git", "checkout", "-q", "HEAD~1")
+    (project / "notes").mkdir()
+    (project / "notes/own.txt").write_text("mine")
+    with pytest.raises(CuhsError, match=r"^git checkout: .* would be overwritten .* notes/own.txt .*move or remove"):
+        check_out(logged(commit=commit))
+    assert (project / "notes/own.txt").read_text() == "mine"
+    with pytest.raises(CuhsError, match=r"^git checkout: fatal: .* \(fetch the commit: git fetch origin 0{40}\)$"):
+        check_out(logged(commit="0" * 40))
