@@ -7,13 +7,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-console = Console(stderr=True)
+# What is shown holds names that people chose: a group may be called `[/x]` and a folder `:smile:`.
+console = Console(stderr=True, markup=False, emoji=False)
 
 
 def progress() -> Progress:
     """A progress bar for each task, with counts and the time left."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -22,8 +23,8 @@ def progress() -> Progress:
 
 
 def note(line: str) -> None:
-    """Print a note for the user in yellow, without interpreting markup."""
-    console.print(f"note: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    """Print a note for the user in yellow."""
+    console.print(f"note: {line}", style="yellow", highlight=False, soft_wrap=True)
 
 
 def summary_table(metrics: Mapping[str, Mapping[str, Any]], title: str) -> None:

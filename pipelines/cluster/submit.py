@@ -268,7 +268,12 @@ def _show(text: str) -> None:
 def _transfer(label: str) -> Iterator[OnProgress]:
     """A progress bar that counts bytes."""
     with Progress(
-        TextColumn(label), BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=console, transient=True
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=console,
+        transient=True,
     ) as bars:
         task = bars.add_task(label, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)

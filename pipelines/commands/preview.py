@@ -28,7 +28,7 @@ def preview(source: str, files: Source) -> None:
     """
     listed = list_source(source, files)
     found = in_words(count_parts(files, listed.images))
-    console.print(f"{source}: {found}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{source}: {found}", highlight=False, soft_wrap=True)
     console.print(_examples(source, files, listed))
     console.print(_counts(listed))
     for line in (*_notes(files, listed), unread.in_words(unread.unread_files({source: files}, {source: listed}))):

@@ -37,7 +37,7 @@ def run() -> None:
 
         summary = build(config, DATASET, mapper(), show)
     for source, parts in summary["parts"].items():
-        console.print(f"{source}: {in_words(parts)}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{source}: {in_words(parts)}", highlight=False, soft_wrap=True)
     console.print(counts_table(summary))
     for line in warnings(summary):
         note(line)

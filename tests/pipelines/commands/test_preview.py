@@ -35,7 +35,7 @@ def touch(root: Path, *names: str) -> Path:
 
 def printed(monkeypatch: pytest.MonkeyPatch, source: str, files: Source, width: int = 160) -> list[list[str]]:
     """Lines of the preview as lists of cells, which two spaces part."""
-    console = Console(width=width)
+    console = Console(width=width, markup=False, emoji=False)  # as ours is
     monkeypatch.setattr(preview, "console", console)
     monkeypatch.setattr(base_console, "console", console)
     with console.capture() as capture:
