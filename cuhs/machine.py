@@ -23,9 +23,14 @@ def processes() -> ForkServerContext:
     """
     chosen = tempfile.gettempdir()
     try:
-        if len(os.fsencode(chosen)) > LONGEST:
-            tempfile.tempdir = "/tmp"
+        tempfile.tempdir = temporary_folder(LONGEST)
         get_temp_dir()  # made at the first call, and kept by this process and its children
     finally:
         tempfile.tempdir = chosen
     return multiprocessing.get_context("forkserver")
+
+
+def temporary_folder(longest: int) -> str:
+    """Return the folder for temporary files (``TMPDIR``), or ``/tmp`` if its path has more than ``longest`` bytes."""
+    chosen = tempfile.gettempdir()
+    return chosen if len(os.fsencode(chosen)) <= longest else "/tmp"

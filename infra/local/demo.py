@@ -13,8 +13,10 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from cuhs.machine import temporary_folder
 from infra.local.mlflow_server import MlflowServer
 from infra.local.postgres import Postgres
+from infra.local.processes import LONGEST_PATH
 from infra.local.ray_cluster import RayCluster
 from infra.local.seaweed import Seaweed
 
@@ -38,7 +40,8 @@ def main() -> None:
     )
     parser.add_argument("--stay", action="store_true", help="leave it running until Ctrl-C")
     stay = parser.parse_args().stay
-    with tempfile.TemporaryDirectory(prefix="cuhs-demo-") as name, ExitStack() as stack:
+    above = temporary_folder(LONGEST_PATH)
+    with tempfile.TemporaryDirectory(prefix="cuhs-demo-", dir=above) as name, ExitStack() as stack:
         folder = Path(name)
         folder.chmod(0o755)  # PostgreSQL runs as another user if this runs as root
         started = time.monotonic()

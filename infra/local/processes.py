@@ -1,6 +1,9 @@
-"""Ends processes of the local servers by their ids."""
+"""What the local servers share: a bound for the paths of their folders, and how their processes end."""
 
 import psutil
+
+# Bytes of the path below which they make folders: their sockets may have 107, and add some 60 of them.
+LONGEST_PATH = 40
 
 
 def kill_tree(pid: int) -> None:

@@ -20,7 +20,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from infra.local.processes import kill_tree
+from cuhs.machine import temporary_folder
+from infra.local.processes import LONGEST_PATH, kill_tree
 from infra.local.seaweed import free_ports
 
 START_S = 120.0
@@ -50,7 +51,7 @@ class RayCluster:
         self.token = secrets.token_hex(16)
         self._gcs, self._dashboard, self._client = free_ports(3)
         # Not in `folder`, because a socket's path may have at most 107 characters.
-        self._temporary = Path(tempfile.mkdtemp(prefix="ray-"))
+        self._temporary = Path(tempfile.mkdtemp(prefix="ray-", dir=temporary_folder(LONGEST_PATH)))
         self.folder.mkdir(parents=True, exist_ok=True)
 
     @property
