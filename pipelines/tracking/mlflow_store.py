@@ -33,7 +33,11 @@ def uri() -> str:
 
 def shown_uri() -> str:
     """The tracking store's address for messages, without its password."""
-    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri())
+    return _without_password(uri())
+
+
+def _without_password(address: str) -> str:
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", address)
 
 
 def connect() -> MlflowClient:
@@ -86,6 +90,11 @@ def experiment_id(name: str) -> str | None:
 
 def does_not_answer(error: Exception) -> CuhsError:
     """A one-line error for callers that need the store."""
+    if registry := os.environ.get("MLFLOW_REGISTRY_URI"):  # MLflow's own, for a registry apart from the runs
+        return CuhsError(
+            f"MLFLOW_REGISTRY_URI: {_without_password(registry)}, or the store of the runs, does not answer "
+            f"({line(error)}); start it or unset it"
+        )
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         return CuhsError(_file_problem(error))
     return CuhsError(f"MLFLOW_TRACKING_URI: {shown_uri()} does not answer ({line(error)}); start it or unset it")

@@ -98,18 +98,25 @@ class Registry:
         """
         try:
             return Registered(self.client.get_model_version_by_alias(self.name, CHAMPION))
-        except MlflowException as error:
-            if error.error_code in NOT_THERE:
+        except Exception as error:  # also of the registry's driver, which is opened only now
+            if isinstance(error, MlflowException) and error.error_code in NOT_THERE:
                 return None
             raise does_not_answer(error) from error
 
     def versions(self) -> list[Registered]:
-        """All versions, oldest first."""
+        """All versions, oldest first.
+
+        Raises:
+            CuhsError: the registry does not answer.
+        """
         found: list[ModelVersion] = []
         token: str | None = None
-        while token is None or token:
-            page = self.client.search_model_versions(f"name = '{self.name}'", page_token=token)
-            found, token = found + list(page), page.token or ""
+        try:
+            while token is None or token:
+                page = self.client.search_model_versions(f"name = '{self.name}'", page_token=token)
+                found, token = found + list(page), page.token or ""
+        except Exception as error:
+            raise does_not_answer(error) from error
         return sorted((Registered(version) for version in found), key=lambda registered: registered.number)
 
     def version(self, number: int) -> Registered:

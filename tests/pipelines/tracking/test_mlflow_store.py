@@ -11,6 +11,7 @@ from cuhs.errors import CuhsError
 from pipelines.evaluation import comparison
 from pipelines.tracking.evaluated_runs import evaluated_runs
 from pipelines.tracking.mlflow_store import connect, experiment_id, reader
+from pipelines.tracking.registry import Registry
 
 READERS = [
     lambda: evaluated_runs("cuhs", ["all/mAP"]),
@@ -84,3 +85,21 @@ def test_a_store_of_another_version_of_mlflow_says_how_it_is_upgraded(made: Path
         CuhsError, match=r"^mlflow\.db: another version of MLflow .*: mlflow db upgrade sqlite:///mlf"
     ):
         connect()
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("mysql+pymysql://me:word@127.0.0.1/x", "mysql+pymysql://me:***@127.0.0.1/x"),  # its driver is missing here
+        ("sqlite:////proc/nowhere/mlflow.db", "sqlite:////proc/nowhere/mlflow.db"),
+    ],
+)
+def test_a_registry_of_its_own_that_cannot_be_opened_is_named(
+    made: Path, here: Path, monkeypatch: pytest.MonkeyPatch, address: str, shown: str
+) -> None:
+    shutil.copy(made, here)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", address)
+    for ask in (lambda: Registry("net").champion(), lambda: Registry("net").versions()):
+        with pytest.raises(CuhsError) as failed:
+            ask()
+        assert str(failed.value).startswith(f"MLFLOW_REGISTRY_URI: {shown}, or ") and "\n" not in str(failed.value)
