@@ -1,22 +1,24 @@
 """Saving and loading of models: safetensors weights and a JSON configuration; never runs a pickle."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cuhs.config import Config
-from cuhs.errors import CuhsError
-from cuhs.network.config import NetworkConfig
+from cuhs.documents import Document
+from cuhs.errors import CuhsError, cut
+from cuhs.files import write_file, written
+from cuhs.network.config import Height, NetworkConfig, Width
 from cuhs.network.cuhs import CUHS, make_hsl
 from cuhs.network.head_shoulder import HSL
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
+MEND = "train the model (dvc repro)"
 
 
 class ModelCard(Config):
@@ -30,18 +32,21 @@ class ModelCard(Config):
     """
 
     network: NetworkConfig
-    height: int
-    width: int
+    height: Height
+    width: Width
     localises: bool
     about: dict[str, Any] = Field(default_factory=dict)
 
 
-def save(model: CUHS, card: ModelCard, folder: Path) -> None:
+_CARD = Document(ModelCard, "a model card of this version", MEND)
+
+
+def save(model: CUHS, card: ModelCard, folder: str | Path) -> None:
     """Write a network without its classifiers, so it loads without knowing the training identities."""
-    _save(model.state_dict(), card, folder)
+    _save(model.state_dict(), card, Path(folder))
 
 
-def load(folder: Path) -> tuple[CUHS, ModelCard]:
+def load(folder: str | Path) -> tuple[CUHS, ModelCard]:
     """Read a network, in evaluation mode.
 
     Raises:
@@ -50,53 +55,66 @@ def load(folder: Path) -> tuple[CUHS, ModelCard]:
     card = read_card(folder)
     hsl = make_hsl(card.network, pretrained=False) if card.localises else None
     model = CUHS(card.network, hsl, pretrained=False)
-    _fill(model, folder)
+    _fill(model, Path(folder))
     model.eval()
     return model, card
 
 
-def save_hsl(hsl: HSL, card: ModelCard, folder: Path) -> None:
+def save_hsl(hsl: HSL, card: ModelCard, folder: str | Path) -> None:
     """Write a head-shoulder localiser."""
-    _save(hsl.state_dict(), card, folder)
+    _save(hsl.state_dict(), card, Path(folder))
 
 
-def load_hsl(folder: Path) -> HSL:
+def load_hsl(folder: str | Path) -> HSL:
     """Read a head-shoulder localiser.
 
     Raises:
         CuhsError: a file is missing or damaged, or the weights are not a localiser's.
     """
     hsl = make_hsl(read_card(folder).network, pretrained=False)
-    _fill(hsl, folder)
+    _fill(hsl, Path(folder))
     return hsl
 
 
-def read_card(folder: Path) -> ModelCard:
+def read_card(folder: str | Path) -> ModelCard:
     """Read the card of a saved network or localiser.
 
     Raises:
         CuhsError: the card is missing or from another version.
     """
-    path = folder / CARD
-    try:
-        return ModelCard.model_validate(json.loads(path.read_text()))
-    except FileNotFoundError as error:
-        raise CuhsError(f"{path}: missing; train the model first (dvc repro)") from error
-    except (ValueError, ValidationError) as error:
-        raise CuhsError(f"{path}: not a model card of this version; train the model again") from error
+    return _CARD.read(Path(folder) / CARD)
 
 
 def _save(state: Mapping[str, Tensor], card: ModelCard, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, folder / WEIGHTS)
-    (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n")
+    with written(folder / WEIGHTS) as unfinished:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, unfinished)
+    write_file(folder / CARD, card.model_dump_json(indent=2) + "\n")
 
 
 def _fill(module: nn.Module, folder: Path) -> None:
     path = folder / WEIGHTS
+    if not path.is_file():
+        raise CuhsError(f"{path}: {'not a file' if path.exists() else 'missing'}; {MEND}")
+    wanted = module.state_dict()
     try:
-        module.load_state_dict(load_file(path))
-    except FileNotFoundError as error:
-        raise CuhsError(f"{path}: missing; train the model first (dvc repro)") from error
-    except (SafetensorError, RuntimeError) as error:
-        raise CuhsError(f"{path}: damaged, or not the weights of {folder / CARD}; train the model again") from error
+        with safe_open(path, "pt") as file:
+            # Before anything is read: the file may hold whatever its maker liked.
+            names = file.keys()
+            if wrong := _difference({name: tuple(file.get_slice(name).get_shape()) for name in names}, wanted):
+                raise CuhsError(f"{path}: not the weights of {folder / CARD} ({wrong}); {MEND}")
+            module.load_state_dict({name: file.get_tensor(name) for name in wanted})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CuhsError(f"{path}: damaged ({cut(str(error))}); {MEND}") from error
+
+
+def _difference(held: Mapping[str, tuple[int, ...]], wanted: Mapping[str, Tensor]) -> str | None:
+    """Say how the shapes of a file differ from those of a network; none if they do not."""
+    if missing := sorted(wanted.keys() - held.keys()):
+        return f"it lacks {missing[0]}"
+    if further := sorted(held.keys() - wanted.keys()):
+        return f"it also holds {cut(further[0])}"
+    for name, tensor in wanted.items():
+        if held[name] != tensor.shape:
+            return f"{name} has the shape {held[name]}, not {tuple(tensor.shape)}"
+    return None

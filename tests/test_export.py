@@ -1,13 +1,16 @@
 """Saved models: the same answers after loading, whatever the identities; damage is a one-line error."""
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from cuhs import export
 from cuhs.errors import CuhsError
 from cuhs.export import CARD, WEIGHTS, ModelCard, load, load_hsl, save, save_hsl
 from cuhs.network.config import NetworkConfig
@@ -91,11 +94,50 @@ def test_damaged_weights_are_refused(saved: Path, damage: object) -> None:
     assert refusal(saved).startswith(f"{file}: damaged")
 
 
-def test_weights_of_another_network_are_refused(saved: Path) -> None:
+NAME = "streams.0.reduce.project.weight"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (lambda tensors: tensors.pop(NAME), f"it lacks {NAME}"),
+        (lambda tensors: tensors.update(more=torch.zeros(1)), "it also holds more"),
+        (lambda tensors: tensors.update({NAME: tensors[NAME][1:].clone()}), f"{NAME} has the shape"),
+    ],
+)
+def test_weights_of_another_network_are_refused_with_the_first_difference(
+    saved: Path, changed: Callable[[dict[str, torch.Tensor]], object], said: str
+) -> None:
     tensors = load_file(saved / WEIGHTS)
-    tensors.pop("streams.0.reduce.project.weight")
+    changed(tensors)
     save_file(tensors, saved / WEIGHTS)
-    assert "not the weights of" in refusal(saved)
+    assert refusal(saved).startswith(f"{saved / WEIGHTS}: not the weights of {saved / CARD} ({said}")
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_weights_that_are_no_file_are_refused(saved: Path, make: Callable[[Path], None]) -> None:
+    (saved / WEIGHTS).unlink()
+    make(saved / WEIGHTS)
+    assert refusal(saved).startswith(f"{saved / WEIGHTS}: not a file; ")
+
+
+def test_a_model_that_cannot_be_saved_leaves_the_one_before(
+    tiny_network: CUHS, card: ModelCard, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(tensors: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    before = (saved / WEIGHTS).read_bytes()
+    monkeypatch.setattr(export, "save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(tiny_network, card, saved)
+    assert (saved / WEIGHTS).read_bytes() == before and len(list(saved.iterdir())) == 2
+
+
+def test_a_folder_may_be_text(saved: Path, tiny_network: CUHS, card: ModelCard, tmp_path: Path) -> None:
+    save(tiny_network, card, str(tmp_path / "again"))
+    assert load(str(saved))[1] == load(str(tmp_path / "again"))[1]
 
 
 @pytest.mark.parametrize(
@@ -104,6 +146,38 @@ def test_weights_of_another_network_are_refused(saved: Path) -> None:
 )
 def test_a_damaged_card_is_refused(saved: Path, text: str) -> None:
     (saved / CARD).write_text(text)
+    assert refusal(saved).startswith(f"{saved / CARD}: not a model card")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("height", -5, "greater than or equal to 32"),
+        ("width", 10**9, "less than or equal to 2048"),
+        ("network.channels", 10**6, "less than or equal to 8192"),
+        ("network.streams.bn.reduced", "much", "valid boolean"),
+        ("network.streams.head.size", [10**6, 10**6], "less than or equal to 256"),
+        ("network.streams.head.reduction", 0, "greater than or equal to 1"),
+        ("network.streams", {f"s{i}": {"kind": "global"} for i in range(400)}, "at most 16 items"),
+    ],
+)
+def test_a_number_without_bounds_is_refused_with_what_is_allowed_before_anything_is_made(
+    saved: Path, key: str, value: object, allowed: str
+) -> None:
+    described = json.loads((saved / CARD).read_text())
+    described["network"]["streams"]["head"] = {"kind": "part", "region": "upper"}
+    *path, last = key.split(".")
+    place = described
+    for name in path:
+        place = place[name]
+    place[last] = value
+    (saved / CARD).write_text(json.dumps(described))
+    said = refusal(saved)
+    assert last in said and allowed in said and len(said) < 800
+
+
+def test_a_card_that_is_nested_deeply_is_refused(saved: Path) -> None:
+    (saved / CARD).write_text('{"about": ' + '{"a": ' * 100_000 + "1" + "}" * 100_001)
     assert refusal(saved).startswith(f"{saved / CARD}: not a model card")
 
 

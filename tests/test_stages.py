@@ -14,6 +14,8 @@ LEFT_OUT = {
     "cuhs/errors.py": "the base of messages",
     "cuhs/config.py": "the base of configuration objects; DVC compares their values",
     "cuhs/machine.py": "counts cores",
+    "cuhs/files.py": "the same bytes, or an error",
+    "cuhs/documents.py": "the same values, or an error",
     "cuhs/alone.py": "who may work in a folder",
     "pipelines/__init__.py": "how patient MLflow's client is",
     "pipelines/base": "parameters, whose values DVC compares itself; paths, messages and exit codes",

@@ -12,10 +12,13 @@ from torch import Tensor
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
 STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 
+# A build stores nothing else, and some other decoders start programs.
+STORED = ("JPEG", "PNG")
+
 
 def decode(encoded: bytes, height: int, width: int) -> np.ndarray:
     """Decode an image to RGB pixels (height, width, 3) uint8, bilinearly resized."""
-    with Image.open(BytesIO(encoded)) as image:
+    with Image.open(BytesIO(encoded), formats=STORED) as image:
         return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
 
 

@@ -20,17 +20,33 @@ junk               bool                    ignored in ranking (Market-1501's pid
 =================  ======================  =====================================================
 """
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
 
-from cuhs.errors import CuhsError
+from cuhs.documents import Document
+from cuhs.errors import CuhsError, cut
 
 SPLITS = ("train", "query", "gallery")
+REBUILD = "rebuild it: dvc repro -f build_dataset"
+
+
+class _Summary(BaseModel):
+    """What others read of ``dataset.json``."""
+
+    model_config = ConfigDict(extra="allow")
+
+    version: str
+    name: str
+    protocol: str
+    groups: dict[str, dict[str, dict[str, int]]]
+
+
+_SUMMARY = Document(_Summary, "a dataset's summary", "build the dataset first (dvc repro build_dataset)")
 
 SCHEMA = pa.schema(
     [
@@ -77,19 +93,15 @@ def read_split(root: Path, split: str, columns: list[str] | None = None) -> pa.T
     wanted = SCHEMA if columns is None else pa.schema([SCHEMA.field(column) for column in columns])
     tables = []
     for shard in shards:
+        if not shard.is_file():
+            raise CuhsError(f"{shard}: not a file; {REBUILD}")
         try:
             table = pq.read_table(shard, columns=columns, partitioning=None)
             if missing := [name for name in wanted.names if name not in table.column_names]:
-                raise CuhsError(
-                    f"{shard}: no column {', '.join(missing)}, so another version built it; rebuild it: "
-                    "dvc repro -f build_dataset"
-                )
+                raise CuhsError(f"{shard}: no column {', '.join(missing)}, so another version built it; {REBUILD}")
             tables.append(table.cast(wanted))
         except (OSError, ValueError, pa.ArrowException) as error:
-            reason = " ".join(str(error).split())
-            raise CuhsError(
-                f"{shard}: unreadable shard ({reason}); rebuild it: dvc repro -f build_dataset"
-            ) from error
+            raise CuhsError(f"{shard}: unreadable shard ({cut(str(error))}); {REBUILD}") from error
     return pa.concat_tables(tables)
 
 
@@ -97,9 +109,6 @@ def read_summary(root: Path) -> dict[str, Any]:
     """Read ``dataset.json``.
 
     Raises:
-        CuhsError: the file is missing.
+        CuhsError: the file is missing, or not what a build writes.
     """
-    path = root / "dataset.json"
-    if not path.is_file():
-        raise CuhsError(f"{path}: missing; build the dataset first (dvc repro build_dataset)")
-    return json.loads(path.read_text())
+    return _SUMMARY.read(root / "dataset.json").model_dump()

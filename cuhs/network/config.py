@@ -8,7 +8,10 @@ from pydantic import Field, model_validator
 from cuhs.config import Config
 
 Pooling = Literal["gap", "gmp", "gem"]
-Cells = Annotated[int, Field(ge=1)]
+# Bounds are far beyond any use; a model file from elsewhere must not fill the memory.
+Cells = Annotated[int, Field(ge=1, le=256)]
+Height = Annotated[int, Field(ge=32, le=2048)]
+Width = Annotated[int, Field(ge=16, le=2048)]
 
 
 class GlobalStream(Config):
@@ -24,7 +27,7 @@ class InstanceStream(Config):
 
     kind: Literal["instance"] = "instance"
     branches: Literal[1, 2] = 2
-    top_k: int = Field(5, ge=0, description="spatial peaks of the first branch hidden from the second")
+    top_k: int = Field(5, ge=0, le=2**14, description="spatial peaks of the first branch hidden from the second")
 
     def names(self, stream: str) -> list[str]:
         """Return the names of the stream's features, one for each branch."""
@@ -39,11 +42,11 @@ class PartStream(Config):
     attention: bool = True
     pooling: Pooling = "gem"
     size: tuple[Cells, Cells] | None = Field(None, description="crop h×w in cells; none: a third of the map")
-    reduction: int = Field(2, ge=1, description="r of the channel attention")
+    reduction: int = Field(2, ge=1, le=64, description="r of the channel attention")
 
 
 Stream = Annotated[GlobalStream | InstanceStream | PartStream, Field(discriminator="kind")]
-StreamName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+StreamName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 
 
 class NetworkConfig(Config):
@@ -51,9 +54,9 @@ class NetworkConfig(Config):
 
     backbone: Literal["resnet18", "resnet34", "resnet50", "mobilenet_v2"] = "resnet50"
     weights: str = Field("imagenet", description="`none`, `imagenet` (torchvision downloads them) or a file")
-    channels: int = Field(1536, ge=1, description="c, the width of each feature")
+    channels: int = Field(1536, ge=1, le=2**13, description="c, the width of each feature")
     neck: Literal["none", "batchnorm"] = Field("none", description="BN between the metric and the class feature")
-    streams: dict[StreamName, Stream] = Field(min_length=1)
+    streams: dict[StreamName, Stream] = Field(min_length=1, max_length=16)
 
     @model_validator(mode="after")
     def _one_learned_region(self) -> "NetworkConfig":

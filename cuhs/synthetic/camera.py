@@ -193,7 +193,7 @@ class Camera:
         pixels = Image.fromarray((np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8))
         buffer = io.BytesIO()
         pixels.save(buffer, "JPEG", quality=int(traits["quality"]))
-        return Image.open(buffer).convert("RGB")
+        return Image.open(buffer, formats=["JPEG"]).convert("RGB")
 
 
 def _position(sprite: Sprite, rng: np.random.Generator, width: int, height: int, miss: float) -> tuple[int, int]:

@@ -120,9 +120,13 @@ def _write(folder: Path, seed: int, orders: Orders, watch: Watch) -> None:
         write_csv(annotations / f"{source}_head_shoulder.csv", ("file", "x1", "y1", "x2", "y2"), rows)
     _write_cuhk03_split(folder / "cuhk03" / SPLIT, orders)
     located = {(source, path): box for source, rows in boxes.items() for path, box in rows}
-    contact_sheet(orders, lambda order: Image.open(image_path(folder, order)), located).save(
+    contact_sheet(orders, lambda order: _picture(folder, order), located).save(
         folder / "contact_sheet.jpg", quality=92
     )
+
+
+def _picture(folder: Path, order: Order) -> Image.Image:
+    return Image.open(image_path(folder, order), formats=("JPEG", "PNG", "TIFF"))
 
 
 def image_path(folder: Path, order: Order) -> Path:

@@ -2,47 +2,59 @@
 
 import hashlib
 import json
-import pickle
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 
-from cuhs.errors import CuhsError
+from cuhs.config import Config
+from cuhs.documents import Document
+from cuhs.errors import CuhsError, cut
+from cuhs.files import sync, write_file
 
-STATE, MANIFEST, PARTIAL = "state.pt", "manifest.json", "manifest.json.part"
+STATE, MANIFEST = "state.pt", "manifest.json"
+
+
+class DamagedCheckpoint(CuhsError):
+    """The checkpoint cannot be used; an earlier one may be whole."""
+
+
+class _File(Config):
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: str
+
+
+_LISTED = Document(dict[str, _File], "a checkpoint's manifest", "delete the checkpoint to start afresh")
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values to ``folder``, then the manifest that completes the checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(state, folder / STATE)
+    sync(folder / STATE)
     write_manifest(folder)
 
 
 def write_manifest(folder: Path) -> None:
     """Write the size and SHA-256 of every file in ``folder``; a checkpoint without this manifest does not count."""
     files = {
-        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in {MANIFEST, PARTIAL}
+        name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for name, path in sorted(_files(folder).items())
     }
-    partial = folder / PARTIAL
-    partial.write_text(json.dumps(files, indent=1))
-    partial.replace(folder / MANIFEST)
+    write_file(folder / MANIFEST, json.dumps(files, indent=1))
 
 
 def is_whole(folder: Path) -> bool:
     """Return whether the manifest exists and every file matches it."""
     try:
-        files = json.loads((folder / MANIFEST).read_text())
+        listed = _LISTED.read(folder / MANIFEST)
         # Check files of this folder only: a manifest may come from elsewhere and name any file of this machine.
-        here = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
-        return STATE in files and all(
-            here[name].stat().st_size == entry["bytes"] and _sha256(here[name]) == entry["sha256"]
-            for name, entry in files.items()
+        here = _files(folder)
+        return STATE in listed and all(
+            name in here and here[name].stat().st_size == file.bytes and _sha256(here[name]) == file.sha256
+            for name, file in listed.items()
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # missing, or not a manifest's JSON
+    except (OSError, CuhsError):  # missing, or not a manifest's JSON
         return False
 
 
@@ -50,15 +62,31 @@ def load(folder: Path) -> dict[str, Any]:
     """Read a checkpoint, without executing anything in it.
 
     Raises:
-        CuhsError: the checkpoint is damaged, or holds more than tensors and plain values.
+        DamagedCheckpoint: it is damaged, or holds more than tensors and plain values.
     """
     if not is_whole(folder):
-        raise CuhsError(f"{folder}: damaged checkpoint (its manifest and files differ); delete it to start afresh")
+        raise DamagedCheckpoint(
+            f"{folder}: damaged checkpoint (its manifest and files differ); delete it to start afresh"
+        )
+    path = folder / STATE
     try:
-        state: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CuhsError(f"{folder / STATE}: holds more than tensors and plain values; delete it") from error
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises exceptions of any type on broken files
+        raise DamagedCheckpoint(
+            f"{path}: holds more than tensors and plain values, or is damaged ({cut(str(error))}); delete {folder}"
+        ) from error
+    if not isinstance(state, dict):
+        raise DamagedCheckpoint(f"{path}: holds no state of a training; delete {folder}")
     return state
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Return the regular files that a manifest lists, by their relative paths."""
+    return {
+        str(path.relative_to(folder)): path
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink() and path.name != MANIFEST and not path.name.startswith(".")
+    }
 
 
 def _sha256(path: Path) -> str:

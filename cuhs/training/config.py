@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from cuhs.config import Config
 
 Positive = Annotated[int, Field(ge=1)]
+# What every generator of random numbers takes.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -35,7 +37,7 @@ class HslTraining(Schedule):
     pad: Annotated[int, Field(ge=0, lt=128)] = 0
     jitter: Share = 0.0
     held_out: Annotated[float, Field(gt=0, lt=1, description="share of identities held out to measure IoU")] = 0.1
-    seed: int = 0
+    seed: Seed = 0
 
 
 class ReIDTraining(Schedule):
@@ -54,4 +56,4 @@ class ReIDTraining(Schedule):
     erasing: Share = 0.5
     sync_bn: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
-    seed: int = 0
+    seed: Seed = 0

@@ -36,16 +36,15 @@ def summary_table(metrics: Mapping[str, Mapping[str, Any]], title: str) -> None:
         table.add_row(
             group,
             *(_with_interval(values, key) for key in ("mAP", "rank1")),
-            *(_number(values[key]) for key in ("rank5", "rank10")),
-            str(values["queries"]),
-            str(values["gallery"]),
+            *(_number(values.get(key)) for key in ("rank5", "rank10")),
+            *(str(values.get(key, "–")) for key in ("queries", "gallery")),
         )
     console.print(table)
 
 
 def _with_interval(values: Mapping[str, Any], key: str) -> str:
     if values.get(f"{key}_low") is None:
-        return _number(values[key])
+        return _number(values.get(key))
     return f"{values[key]:.1f} ({values[f'{key}_low']:.1f}–{values[f'{key}_high']:.1f})"
 
 

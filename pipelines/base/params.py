@@ -8,17 +8,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from cuhs.build.config import DatasetConfig
 from cuhs.config import Config
 from cuhs.data.sampler import check_share
-from cuhs.errors import CuhsError
-from cuhs.network.config import InstanceStream, NetworkConfig, PartStream
-from cuhs.training.config import HslTraining, ReIDTraining
+from cuhs.documents import in_short, place
+from cuhs.errors import CuhsError, cut, quoted
+from cuhs.network.config import Height, InstanceStream, NetworkConfig, PartStream, Width
+from cuhs.training.config import HslTraining, ReIDTraining, Seed
+from pipelines.base.yaml_files import read_yaml
 
 Positive = Annotated[int, Field(ge=1)]
+# Characters of a message of our own, which may list all that is possible.
+LONG = 400
 # Pixels of the image for each cell of the last feature map, for every backbone.
 STRIDE = 16
 
@@ -28,7 +32,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Synthesize(Config):
     """FG-Synth, the dataset that needs no download."""
 
-    seed: int = 0
+    seed: Seed = 0
     identities: Annotated[int, Field(ge=8)] = 150
     images: Annotated[int, Field(ge=32)] = 1500
 
@@ -36,8 +40,8 @@ class Synthesize(Config):
 class Image(Config):
     """The size that images are resized to, in pixels."""
 
-    height: Annotated[int, Field(ge=32)] = 384
-    width: Annotated[int, Field(ge=16)] = 128
+    height: Height = 384
+    width: Width = 128
 
 
 class Compute(Config):
@@ -100,7 +104,7 @@ class Tune(Config):
     grace_epochs: Annotated[int | None, Field(ge=1, description="before ASHA may stop a trial; none: never")] = None
     held_out: Annotated[float, Field(gt=0, lt=1, description="share of training identities to judge on")] = 0.25
     group: str = Field("all", description="the group whose mAP is maximised")
-    seed: int = 0
+    seed: Seed = 0
     space: dict[str, dict[Literal["choice", "uniform", "loguniform", "integers"], list[Any]]] = Field(
         default_factory=dict, description="{key of this file: {choice: [...]} or {uniform: [low, high]} …}"
     )
@@ -193,15 +197,7 @@ def load(path: Path = Path("params.yaml")) -> Params:
         CuhsError: the file is missing, is not YAML, or has an unknown key or an impossible value;
             the message names each key.
     """
-    try:
-        raw = yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
-        raise CuhsError(f"{path}: missing; run from the project's root") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise CuhsError(f"{path}: cannot be read as text ({error})") from error
-    except yaml.YAMLError as error:
-        raise CuhsError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
-    return parse(raw, str(path))
+    return parse(read_yaml(path, "run from the project's root"), str(path))
 
 
 def parse(raw: object, origin: str = "params") -> Params:
@@ -213,18 +209,21 @@ def parse(raw: object, origin: str = "params") -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        problems = []
-        for item in error.errors():
-            location = item["loc"]
-            if location[:2] == ("network", "streams"):
-                # Pydantic puts the stream's kind after its name; the file has no such key.
-                location = location[:3] + location[4:]
-            key = ".".join(str(part) for part in location)
-            hint = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
-            got = "" if item["type"] in {"missing", "extra_forbidden", "value_error"} else f", got {item['input']!r}"
-            if item["type"] in {"literal_error", "string_type"} and isinstance(item["input"], bool):
-                got += " (YAML takes yes, no, on and off for true and false; put the word in quotes)"
-            if key or item["type"] != "value_error":  # what concerns several sections names its keys itself
-                hint = f"{key or '(top level)'}: {hint}"
-            problems.append(hint + got)
-        raise CuhsError(f"{origin}: " + "; ".join(problems)) from error
+        raise CuhsError(f"{origin}: {in_short(map(_told, error.errors()))}") from error
+
+
+def _told(item: ErrorDetails) -> str:
+    """One thing that is wrong with the parameters."""
+    location, hint = item["loc"], cut(item["msg"].removeprefix("Value error, "), LONG)
+    if location[:2] == ("network", "streams"):
+        # Pydantic puts the stream's kind after its name; the file has no such key.
+        location = location[:3] + location[4:]
+    if item["type"] == "value_error":  # what concerns several sections names its keys itself
+        return place(location) + hint
+    where = place(location) or place(["(top level)"])
+    if item["type"] == "extra_forbidden":
+        return f"{where}unknown key"
+    got = "" if item["type"] == "missing" else f", got {quoted(item['input'])}"
+    if item["type"] in {"literal_error", "string_type"} and isinstance(item["input"], bool):
+        got += " (YAML takes yes, no, on and off for true and false; put the word in quotes)"
+    return where + hint + got

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cuhs.errors import CuhsError
+from pipelines.base.yaml_files import read_yaml
 
 # Folders of data; everything else that a stage depends on is code.
 DATA = ("data", "models", "reports")
@@ -37,8 +36,8 @@ def read(name: str) -> Stage:
     stages: dict[str, Any] = {}
     for path in FILES:
         try:
-            stages |= yaml.safe_load(path.read_text())["stages"]
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+            stages |= read_yaml(path, "run from the project's root")["stages"]
+        except (KeyError, TypeError) as error:
             raise CuhsError(
                 f"{path}: holds no stages; run from the project's root, or git checkout {path}"
             ) from error

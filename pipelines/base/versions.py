@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cuhs.data.shards import read_summary
+from cuhs.documents import Document
+from cuhs.errors import CuhsError
 from pipelines.base import stages
 from pipelines.base.paths import DATASET
+from pipelines.base.yaml_files import read_yaml
 
 # The variable by which a job on a cluster is told its commit, as JSON of :class:`Commit`.
 CODE = "CUHS_CODE"
@@ -31,12 +32,12 @@ def data_digest(root: Path = DATASET, lock: Path = Path("dvc.lock")) -> str:
     The latter if ``dvc.lock`` describes another build, or does not hold the dataset at all.
     """
     try:
-        locked_stages = yaml.safe_load(lock.read_text())["stages"]
+        locked_stages = read_yaml(lock, "DVC writes it")["stages"]
         (locked,) = (out for out in locked_stages["build_dataset"]["outs"] if out["path"] == root.as_posix())
         files = [path for path in root.rglob("*") if path.is_file()]
         if (locked["nfiles"], locked["size"]) == (len(files), sum(path.stat().st_size for path in files)):
             return str(locked["md5"])
-    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError):
+    except (OSError, KeyError, TypeError, ValueError, CuhsError):
         pass
     return data_version(root)[:DIGEST]
 
@@ -90,6 +91,9 @@ class Commit:
         return self.id + changes[self.dirty]
 
 
+_TOLD = Document(Commit, "a commit", f"unset {CODE}, or submit the stage again")
+
+
 def git_commit() -> Commit:
     """The commit checked out, and whether tracked files differ from it.
 
@@ -97,7 +101,7 @@ def git_commit() -> Commit:
     a cluster has no repository, so it reads both answers from an environment variable.
     """
     if told := os.environ.get(CODE):
-        return Commit(**json.loads(told))
+        return _TOLD.parse(told, CODE)
     commit = ""
     try:
         commit = _git("rev-parse", "HEAD")

@@ -13,7 +13,10 @@ from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 
-from cuhs.errors import CuhsError
+from pydantic import ConfigDict
+
+from cuhs.documents import Document
+from cuhs.errors import CuhsError, quoted
 from pipelines.base import cli
 from pipelines.base.paths import OUTBOX
 from pipelines.base.versions import CODE
@@ -40,6 +43,8 @@ class JobOrder:
         commit: the code's commit, the fields of :class:`pipelines.base.versions.Commit`.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     stage: str
     inputs: dict[str, str]
     outputs: tuple[str, ...]
@@ -59,23 +64,21 @@ class JobOrder:
         return digest.hexdigest()
 
 
+_ORDER = Document(JobOrder, "a job's order", "submit the stage again")
+# The digests of a job's outputs, by path.
+_RESULTS = Document(dict[str, str], "a job's results", "submit the stage again")
+
+
 def read(text: str) -> JobOrder:
     """An order from JSON.
 
     Raises:
         CuhsError: it is not an order, its stage does not run on a cluster, or a path in it leaves the project.
     """
-    try:
-        found = json.loads(text)
-        order = JobOrder(**{**found, "outputs": tuple(found["outputs"])})
-        inputs, outputs = dict(order.inputs), order.outputs
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CuhsError(
-            f"ORDER: not a job's order ({type(error).__name__}: {error}); submit the stage again"
-        ) from error
+    order = _ORDER.parse(text, "ORDER")
     if order.stage not in STAGES:
-        raise CuhsError(f"ORDER: {order.stage!r} does not run on a cluster; there are {', '.join(STAGES)}")
-    for path in (*inputs, *outputs):
+        raise CuhsError(f"ORDER: {quoted(order.stage)} does not run on a cluster; there are {', '.join(STAGES)}")
+    for path in (*order.inputs, *order.outputs):
         below(Path(), path)
     return order
 
@@ -131,17 +134,12 @@ def read_results(store: ObjectStore, name: str) -> dict[str, str] | None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / RESULTS
         _of(store, name).pull(digests[-1], path)
-        return _results(path, name)
-
-
-def _results(path: Path, name: str) -> dict[str, str]:
-    try:
-        found: dict[str, str] = json.loads(path.read_text())
-        if all(isinstance(digest, str) for digest in found.values()):
-            return found
-    except (OSError, ValueError, AttributeError, RecursionError):
-        pass  # reported below
-    raise CuhsError(f"{name}: its results are damaged; delete the job in Ray and submit the stage again")
+        try:
+            return _RESULTS.read(path)
+        except CuhsError as error:
+            raise CuhsError(
+                f"{name}: its results are damaged; delete the job in Ray and submit the stage again"
+            ) from error
 
 
 def forget_results(store: ObjectStore, name: str) -> None:

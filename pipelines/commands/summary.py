@@ -1,11 +1,9 @@
 """Print the table of the last evaluation, and where to find its report and runs."""
 
-import json
 import sys
 from collections.abc import Sequence
 
-from cuhs.errors import CuhsError
-from pipelines.base import cli, params
+from pipelines.base import cli, figures, params
 from pipelines.base.paths import METRICS, REPORT
 
 
@@ -20,9 +18,7 @@ def _show() -> None:
     from pipelines.base.console import console, summary_table
 
     p = params.load()
-    if not METRICS.is_file():
-        raise CuhsError(f"{METRICS}: missing; nothing has been evaluated yet (dvc repro)")
-    summary_table(json.loads(METRICS.read_text()), f"{p.variant} on {p.data.name} ({p.profile}), 95 % intervals")
+    summary_table(figures.METRICS.read(METRICS), f"{p.variant} on {p.data.name} ({p.profile}), 95 % intervals")
     console.print(f"report:  {REPORT.resolve().as_uri()}", soft_wrap=True)
     console.print("runs:    make ui")
 

@@ -27,11 +27,12 @@ from cuhs.export import load
 from pipelines import tracking
 from pipelines.base import paths
 from pipelines.base.console import console
+from pipelines.base.figures import METRICS
 from pipelines.base.params import Params
 from pipelines.base.versions import data_version, file_version
 from pipelines.evaluation import comparison
 from pipelines.evaluation.evaluation import evaluated
-from pipelines.evaluation.tables import write_queries
+from pipelines.evaluation.tables import THRESHOLDS, write_queries
 from pipelines.tracking.mlflow_store import does_not_answer, line, uri
 from pipelines.tracking.registry import CHAMPION, DATA_VERSION, DECISION, MODEL, REASON, VALUE, Registered, Registry
 from pipelines.tracking.run import Run, send_left
@@ -127,15 +128,6 @@ def _weights() -> str:
     return file_version(path)
 
 
-def _figures(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise CuhsError(f"{path}: missing; evaluate the model first (dvc repro)") from error
-    except ValueError as error:
-        raise CuhsError(f"{path}: damaged; evaluate the model again (dvc repro -f -s evaluate)") from error
-
-
 def _decide(p: Params, registry: Registry, challenger: Registered) -> None:
     champion = registry.champion()
     better, reason = _judge(p, champion)
@@ -208,7 +200,7 @@ def _evaluate(registered: Registered, p: Params, measure: str) -> comparison.Que
 
 def _log(p: Params, registry: Registry, run_id: str) -> Registered:
     """Log the model with its thresholds and metrics, and create its version in the registry."""
-    metrics, thresholds = _figures(paths.METRICS), _figures(paths.THRESHOLDS)
+    metrics, thresholds = METRICS.read(paths.METRICS), THRESHOLDS.read(paths.THRESHOLDS)
     group, measure = p.registry.metric.split("/")
     # Before anything is logged: a metric that nobody has would leave half a registration.
     values = [value for _, value in _asked(p, comparison.read(str(paths.QUERIES), measure))[group].values()]

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from cuhs.data.augment import STORED
 from cuhs.data.dataset import PersonImages
 from cuhs.data.shards import read_summary
 from cuhs.evaluation import figures, report
@@ -73,7 +74,7 @@ def write(
         slices=slices(splits, features, groups[ALL]) | reranked,
         comparisons=comparisons,
         examples=shown,
-        contact_sheet=Image.open(sheet) if sheet.is_file() else None,
+        contact_sheet=Image.open(sheet, formats=STORED) if sheet.is_file() else None,
     )
 
 
@@ -103,4 +104,4 @@ def _explainer(model: CUHS, splits: Splits) -> Callable[[Example], list[Look]]:
 
 
 def _picture(images: PersonImages) -> Callable[[int], Image.Image]:
-    return lambda index: Image.open(BytesIO(images.encoded(index))).convert("RGB")
+    return lambda index: Image.open(BytesIO(images.encoded(index)), formats=STORED).convert("RGB")

@@ -7,13 +7,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cuhs.csv_files import write_csv
+from cuhs.documents import Document
 from cuhs.evaluation.features import Features
 from cuhs.evaluation.groups import Group
 from cuhs.evaluation.thresholds import OperatingPoint, PairDistances
+from pipelines.base.figures import EVALUATE
 
 CMC_RANKS = 50
 QUERY_COLUMNS = ("group", "query", "pid", "camid", "ap", "first_hit")
 FALSE_MATCH_RATES = (1e-2, 1e-3, 1e-4)
+THRESHOLDS = Document(dict[str, dict[str, float]], "a table of thresholds", EVALUATE)
 
 
 def write_cmc(path: Path, groups: Mapping[str, Group]) -> None:

@@ -10,6 +10,7 @@ from cuhs.data.dataset import PersonImages
 from cuhs.export import ModelCard, load_hsl, read_card, save
 from cuhs.network.cuhs import CUHS, parameter_mib
 from cuhs.training.hsl import mean_iou
+from pipelines.base.figures import LOCALISER
 from pipelines.base.params import Params
 from pipelines.base.paths import DATASET, HISTORY, HSL, HSL_METRICS, MODEL, MODEL_RUN, RUNS
 from pipelines.base.versions import code_version, data_version, file_version, run_name
@@ -64,7 +65,7 @@ def _train(p: Params, network: CUHS, name: str, data: str) -> None:
         # Shows that freezing worked: the IoU must be the same as before the main training.
         metrics["hsl/iou_after_training"] = mean_iou(network.localiser, held, torch.device("cpu"))
         run.tags({"cuhs.localiser_run": read_card(HSL).about["run"]})
-        metrics["hsl/iou"] = json.loads(HSL_METRICS.read_text())["iou"]
+        metrics["hsl/iou"] = LOCALISER.read(HSL_METRICS).iou
     about = {"run": run.key, "data_version": data, "variant": p.variant, **metrics}
     card = ModelCard(
         network=p.network,

@@ -1,7 +1,9 @@
 """Parquet shards: what is written comes back, what cannot be read is named."""
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -106,10 +108,28 @@ def test_a_split_without_shards_says_what_to_run(tmp_path: Path) -> None:
 
 
 def test_the_summary_is_read(tmp_path: Path) -> None:
-    (tmp_path / "dataset.json").write_text(json.dumps({"version": "abc"}))
-    assert read_summary(tmp_path) == {"version": "abc"}
+    summary = {"version": "abc", "name": "n", "protocol": "p", "groups": {"all": {"train": {"images": 1}}}, "junk": 2}
+    (tmp_path / "dataset.json").write_text(json.dumps(summary))
+    assert read_summary(tmp_path) == summary
 
 
 def test_a_missing_summary_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(CuhsError, match=r"dataset\.json: missing; build the dataset first"):
         read_summary(tmp_path)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_no_shard(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    (tmp_path / "train").mkdir()
+    make(tmp_path / "train/made-00000.parquet")
+    assert refused(tmp_path).startswith(f"{tmp_path / 'train/made-00000.parquet'}: not a file; rebuild it")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"version": 3}', '{"version": "a", "groups": []}', "[" * 100_000]
+)
+def test_a_damaged_summary_is_named_with_what_to_run(tmp_path: Path, text: str) -> None:
+    (tmp_path / "dataset.json").write_text(text)
+    with pytest.raises(CuhsError, match=r"dataset\.json: not a dataset's summary \(.*; build the dataset") as error:
+        read_summary(tmp_path)
+    assert "\n" not in str(error.value)

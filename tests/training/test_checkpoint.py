@@ -1,13 +1,14 @@
 """Checkpoints are whole or absent, and nothing in them runs."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
 from cuhs.errors import CuhsError
-from cuhs.training.checkpoint import is_whole, load, save, write_manifest
+from cuhs.training.checkpoint import DamagedCheckpoint, is_whole, load, save, write_manifest
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_no_folder_is_no_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", '{"state.pt": {"bytes"', "{}", "[]", "3", '{"state.pt": {}}', '{"state.pt": 1}']
+    "text", ["", '{"state.pt": {"bytes"', "{}", "[]", "3", '{"state.pt": {}}', '{"state.pt": 1}', "[" * 100_000]
 )
 def test_a_broken_manifest_is_damage(saved: Path, text: str) -> None:
     (saved / "manifest.json").write_text(text)
@@ -119,3 +120,45 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(CuhsError, match=r"state\.pt: holds more than tensors"):
         load(tmp_path / "evil")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02", b"no checkpoint", None])
+def test_a_broken_state_under_a_matching_manifest_is_damage(saved: Path, content: bytes | None) -> None:
+    path = saved / "state.pt"
+    path.write_bytes(path.read_bytes()[:-50] if content is None else content)
+    write_manifest(saved)
+    assert is_whole(saved)
+    with pytest.raises(DamagedCheckpoint, match=r"state\.pt: .*; delete ") as error:
+        load(saved)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+
+
+def test_a_state_that_is_no_mapping_is_damage(tmp_path: Path) -> None:
+    save(tmp_path / "c", [1])  # type: ignore[arg-type]
+    with pytest.raises(DamagedCheckpoint, match="holds no state of a training"):
+        load(tmp_path / "c")
+
+
+def test_only_regular_files_of_the_folder_count(saved: Path, tmp_path: Path) -> None:
+    listed = json.loads((saved / "manifest.json").read_text())
+    os.mkfifo(saved / "pipe")
+    (saved / "zero").symlink_to("/dev/zero")
+    (tmp_path / "elsewhere").write_bytes((saved / "state.pt").read_bytes())
+    (saved / "link").symlink_to(tmp_path / "elsewhere")
+    assert is_whole(saved)
+    for name in ("pipe", "zero", "link"):
+        (saved / "manifest.json").write_text(json.dumps(listed | {name: listed["state.pt"]}))
+        assert not is_whole(saved)
+
+
+def test_a_checkpoint_is_on_the_disk_before_its_manifest_completes_it(
+    tmp_path: Path, state: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{descriptor}").readlink().name, (tmp_path / "c/manifest.json").exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    save(tmp_path / "c", state)
+    assert synced[0] == ("state.pt", False) and synced[-1] == ("c", True)

@@ -23,8 +23,13 @@ def test_a_run_name_changes_with_any_input_and_with_nothing_else() -> None:
     assert len({name, *others}) == 4
 
 
+def summary(version: str) -> str:
+    """What a build writes into ``dataset.json``, as far as others read it."""
+    return json.dumps({"version": version, "name": "n", "protocol": "p", "groups": {}})
+
+
 def test_the_data_version_is_the_built_datasets(tmp_path: Path) -> None:
-    (tmp_path / "dataset.json").write_text(json.dumps({"version": "abc"}))
+    (tmp_path / "dataset.json").write_text(summary("abc"))
     assert versions.data_version(tmp_path) == "abc"
     with pytest.raises(CuhsError, match="build the dataset first"):
         versions.data_version(tmp_path / "absent")
@@ -86,7 +91,7 @@ def test_the_code_versions_of_the_project_s_own_trainings_differ_and_a_commit_is
 def test_the_datasets_digest_is_dvcs_where_that_is_of_this_build(tmp_path: Path) -> None:
     root = tmp_path / "data" / "dataset"
     root.mkdir(parents=True)
-    (root / "dataset.json").write_text('{"version": "own"}')
+    (root / "dataset.json").write_text(summary("own"))
     (root / "a.parquet").write_bytes(b"12345")
     lock = tmp_path / "dvc.lock"
     size = sum(path.stat().st_size for path in root.iterdir())
@@ -102,7 +107,7 @@ def test_the_datasets_digest_is_dvcs_where_that_is_of_this_build(tmp_path: Path)
     assert locked(nfiles=3) == "own"
     assert locked(path="data/other") == "own"
     # Of another build than the lock's: MLflow takes no digest of more than 36 characters.
-    (root / "dataset.json").write_text(json.dumps({"version": "f" * 64}))
+    (root / "dataset.json").write_text(summary("f" * 64))
     assert locked(size=0) == "f" * 32
 
 
@@ -149,3 +154,10 @@ def test_a_changed_file_is_a_local_change_and_dvc_s_own_files_are_not(
     (tmp_path / "code.py").write_text("2")
     assert versions.git_commit().dirty is True
     assert str(versions.git_commit()).endswith(" with local changes")
+
+
+@pytest.mark.parametrize("told", ["{", "[]", '{"id": "a"}', '{"id": "a", "dirty": 7}'])
+def test_a_damaged_commit_is_one_line(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUHS_CODE", told)
+    with pytest.raises(CuhsError, match=r"^CUHS_CODE: not a commit \(.*; unset CUHS_CODE"):
+        versions.git_commit()

@@ -151,6 +151,18 @@ def order(**changes: Any) -> str:
     ("text", "message"),
     [
         *((text, "ORDER: not a job's order") for text in ("{", "[]", "{}", "null", order(more=1), order(inputs=3))),
+        *(
+            (order(**changes), "ORDER: not a job's order .*; submit the stage again$")
+            for changes in (
+                {"x" * 10**6: 1},
+                {"inputs": {"a": 3}},
+                {"outputs": ["a", 3]},
+                {"commit": {"id": []}},
+                {"store": "x" * 10**6, "tracking": 3},
+            )
+        ),
+        ("[" * 100_000, "ORDER: not a job's order"),
+        (order(stage="x" * 10**6), "does not run on a cluster"),
         (order(stage="os"), "ORDER: 'os' does not run on a cluster; there are pretrain_hsl, train"),
         (order(stage="../x"), r"ORDER: '\.\./x' does not run on a cluster"),
         (order(inputs={"../x": "d"}), r"'\.\./x': refused, its path leaves"),
@@ -161,4 +173,4 @@ def order(**changes: Any) -> str:
 def test_an_order_that_is_none_is_one_line(text: str, message: str) -> None:
     with pytest.raises(CuhsError, match=message) as caught:
         job.read(text)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000

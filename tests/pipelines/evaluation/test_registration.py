@@ -162,12 +162,3 @@ def test_a_measure_that_is_not_among_those_of_the_report_may_decide_and_an_absen
     p = params.with_values(evaluated, {"registry.metric": "red/mAP"})
     with pytest.raises(CuhsError, match=r"registry\.metric: red/mAP: the evaluation has no query in 'red'"):
         registration._asked(p, comparison.read(str(paths.QUERIES)))
-
-
-@pytest.mark.parametrize(("content", "said"), [(None, "missing; evaluate the model first"), ("[", "damaged")])
-def test_figures_that_are_missing_or_damaged_are_one_line(tmp_path: Path, content: str | None, said: str) -> None:
-    path = tmp_path / "metrics.json"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(CuhsError, match=said):
-        registration._figures(path)
