@@ -11,14 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from cuhs.errors import CuhsError
+from cuhs.errors import CuhsError, quoted
 from pipelines.base.stages import DATA
+from pipelines.base.yaml_files import MOST as LIMIT
+from pipelines.base.yaml_files import read_yaml
 from pipelines.storage import inside
 
-# In bytes; this project's files have a few thousand.
-LIMIT = 2**20
 KEYS = {"path", "hash", "md5", "size", "nfiles", "isexec"}
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
@@ -32,7 +30,7 @@ def check_params(path: Path) -> None:
     section = _read(path).get("synthesize")
     folder = section.get("folder") if isinstance(section, dict) else None
     if folder is not None and not _is_data(folder):
-        raise CuhsError(f"{path.name}: synthesize.folder: {folder!r} is refused, it is outside data/")
+        raise CuhsError(f"{path.name}: synthesize.folder: {quoted(folder)} is refused, it is outside data/")
 
 
 def check_lock(path: Path) -> None:
@@ -45,9 +43,9 @@ def check_lock(path: Path) -> None:
         if not isinstance(out, dict) or not out.keys() <= KEYS or out.get("hash") != "md5":
             raise CuhsError(f"{path.name}: {stage}: an output has more than a path and its MD5; it is refused")
         if not _is_data(out.get("path")):
-            raise CuhsError(f"{path.name}: {stage}: {out.get('path')!r} is refused, no output belongs there")
+            raise CuhsError(f"{path.name}: {stage}: {quoted(out.get('path'))} is refused, no output belongs there")
         if not MD5.fullmatch(str(out.get("md5"))):
-            raise CuhsError(f"{path.name}: {stage}: {out.get('md5')!r} is refused, it is not an MD5")
+            raise CuhsError(f"{path.name}: {stage}: {quoted(out.get('md5'))} is refused, it is not an MD5")
 
 
 def check_cached(path: Path, cache: Path) -> None:
@@ -78,7 +76,7 @@ def _listing_problem(listing: Path, digest: str) -> str | None:
         names = [str(entry["relpath"]) for entry in json.loads(data)]
     except (ValueError, KeyError, TypeError, RecursionError):
         return "it is not a list of files"
-    return next((f"{name!r}: {why}" for name in names if (why := inside.problem(name))), None)
+    return next((f"{quoted(name)}: {why}" for name in names if (why := inside.problem(name))), None)
 
 
 def _is_data(name: object) -> bool:
@@ -97,8 +95,8 @@ def _read(path: Path) -> dict[str, Any]:
     if path.is_symlink() or not path.is_file() or path.stat().st_size > LIMIT:
         raise CuhsError(f"{path.name}: refused, it is not a file of at most {LIMIT} bytes")
     try:
-        found = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        found = read_yaml(path, "fetch it again")
+    except CuhsError as error:  # names the folder that it was fetched into
         raise CuhsError(f"{path.name}: not valid YAML; it is damaged") from error
     if not isinstance(found, dict):
         raise CuhsError(f"{path.name}: holds no keys; it is damaged")

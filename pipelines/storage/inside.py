@@ -8,7 +8,7 @@ import os
 import unicodedata
 from pathlib import Path, PurePosixPath
 
-from cuhs.errors import CuhsError
+from cuhs.errors import CuhsError, quoted
 
 
 def problem(name: str) -> str | None:
@@ -37,7 +37,7 @@ def below(root: Path, name: str) -> Path:
         CuhsError: the name is empty, absolute, or has ``..`` or ``.git`` in it.
     """
     if why := problem(name):
-        raise CuhsError(f"{name!r}: refused, {why}; do not trust what named it")
+        raise CuhsError(f"{quoted(name)}: refused, {why}; do not trust what named it")
     return root / name
 
 

@@ -17,10 +17,13 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
+from cuhs.documents import Document
 from cuhs.errors import CuhsError
+from cuhs.files import write_file
 from pipelines.storage.object_store import ObjectStore
 from pipelines.storage.transfer import OnProgress
 from pipelines.storage.trees import check_digest, read_tree, remove
@@ -29,6 +32,24 @@ FOLDER, LIMIT_GB = "CUHS_CACHE", "CUHS_CACHE_GB"
 DEFAULT_GB = 100.0
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """What was found when all checksums of a tree were compared.
+
+    Attributes:
+        checked: when, in seconds since 1970.
+        files: as :func:`_seen` gives them.
+        manifest: the tree's manifest.
+    """
+
+    checked: float
+    files: dict[str, list[int]]
+    manifest: str
+
+
+_MARK = Document(_Mark, "a mark of this cache", "its tree is checked again")
 
 
 class NodeCache:
@@ -82,29 +103,34 @@ class NodeCache:
     def _is_right(self, digest: str, checked_since: float) -> bool:
         """Whether all checksums were compared since that time, and no file changed afterwards."""
         mark = self._mark(digest)
-        return bool(mark and mark["checked"] >= checked_since and mark["files"] == _seen(self._trees / digest))
+        return bool(mark and mark.checked >= checked_since and mark.files == _seen(self._trees / digest))
 
     def _fill(self, digest: str, progress: OnProgress | None) -> None:
         path, place = self._file(digest, "json"), self._trees / digest
         mark = self._mark(digest)
         # With its manifest at hand, a tree can be checked while the store is away.
-        tree = read_tree(mark["manifest"].encode(), digest) if mark else self.store.tree(digest)
-        path.unlink(missing_ok=True)
+        tree = read_tree(mark.manifest.encode(), digest) if mark else self.store.tree(digest)
+        remove(path)
         if not place.exists():
             self._make_room(tree.size)
         self.store.fill(tree, place, progress)
-        mark = {"checked": time.time(), "files": _seen(place), "manifest": tree.to_json().decode()}
-        partial = path.with_suffix(".part")
-        partial.write_text(json.dumps(mark))
-        partial.replace(path)
-
-    def _mark(self, digest: str) -> dict[str, Any] | None:
-        """What the last complete check of all checksums wrote; none if there was none."""
+        mark = _Mark(time.time(), _seen(place), tree.to_json().decode())
         try:
-            mark: dict[str, Any] = json.loads(self._file(digest, "json").read_text())
-            return mark if mark.keys() == {"checked", "files", "manifest"} else None
-        except (OSError, ValueError, AttributeError):
+            write_file(path, json.dumps(asdict(mark)))
+        except OSError as error:
+            raise CuhsError(f"{path}: cannot be written ({error.strerror}); name another {FOLDER}") from error
+
+    def _mark(self, digest: str) -> _Mark | None:
+        """What the last complete check of all checksums wrote; none if there was none, or if it is damaged."""
+        path = self._file(digest, "json")
+        if not path.exists():
             return None
+        try:
+            mark = _MARK.read(path)
+        except CuhsError as error:
+            log.warning("%s", error)
+            return None
+        return mark if sha256(mark.manifest.encode()).hexdigest() == digest else None
 
     def _make_room(self, needed: int) -> None:
         """Remove the least recently used trees until ``needed`` bytes fit below the limit."""
@@ -123,7 +149,7 @@ class NodeCache:
 
     def _removed(self, digest: str) -> bool:
         with suppress(BlockingIOError), _locked(self._file(digest, "use"), fcntl.LOCK_EX | fcntl.LOCK_NB):
-            self._file(digest, "json").unlink(missing_ok=True)
+            remove(self._file(digest, "json"))
             remove(self._trees / digest)
             return True
         return False
@@ -159,7 +185,10 @@ def _limit() -> int:
 @contextmanager
 def _locked(path: Path, how: int) -> Iterator[int]:
     """Hold a lock on a file, waiting for it unless ``how`` says not to; yields its descriptor."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise CuhsError(f"{path}: cannot be written ({error.strerror}); name another {FOLDER}") from error
     try:
         fcntl.flock(descriptor, how)
         yield descriptor

@@ -35,6 +35,7 @@ from cuhs.errors import CuhsError
 from pipelines.storage.s3_errors import ABSENT, S3_ERRORS, code_of
 from pipelines.storage.transfer import FILES_AT_ONCE, PARTS_AT_ONCE, Moved, OnProgress, Transfer
 from pipelines.storage.trees import (
+    LARGEST_MANIFEST,
     DamagedTree,
     Entry,
     Sums,
@@ -284,7 +285,7 @@ class ObjectStore:
     def _get(self, transfer: Transfer, entry: Entry, place: Path) -> None:
         def get(moved: Moved) -> None:
             try:
-                transfer.download(f"{self._prefix}objects/{entry.sha256}", fetched, moved)
+                transfer.download(f"{self._prefix}objects/{entry.sha256}", fetched, entry.size, moved)
             except ClientError as error:
                 if code_of(error) in ABSENT:
                     raise DamagedTree(f"{self.url}: object {entry.sha256} is gone; push its tree again") from error
@@ -311,7 +312,8 @@ class ObjectStore:
 
     def _get_manifest(self, digest: str) -> bytes:
         try:
-            return bytes(self._client.get_object(**self._at(f"trees/{digest}.json"))["Body"].read())
+            # Of a larger one, this is a part, whose checksum differs.
+            return bytes(self._client.get_object(**self._at(f"trees/{digest}.json"))["Body"].read(LARGEST_MANIFEST))
         except ClientError as error:
             if code_of(error) in ABSENT:
                 raise CuhsError(f"{self.url}: there is no tree {digest}; push it first") from error

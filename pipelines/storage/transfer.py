@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 from boto3.s3.transfer import ProgressCallbackInvoker, TransferConfig, create_transfer_manager
 
 from cuhs.errors import CuhsError
+from cuhs.files import sync
 from pipelines.storage.s3_errors import DISK, S3_ERRORS, UNSAID, code_of, explained, is_passing
 from pipelines.storage.trees import PART_SIZE, DamagedTree
 
@@ -113,9 +114,23 @@ class Transfer:
         extra = {"ChecksumAlgorithm": "SHA256"}
         self._parts.upload(str(path), self._bucket, key, extra, [ProgressCallbackInvoker(moved)]).result()
 
-    def download(self, key: str, path: Path, moved: Moved) -> None:
-        """Fetch an object, a large one in parts."""
-        self._parts.download(self._bucket, key, str(path), None, [ProgressCallbackInvoker(moved)]).result()
+    def download(self, key: str, path: Path, size: int, moved: Moved) -> None:
+        """Fetch an object of ``size`` bytes to the disk, a large one in parts.
+
+        Raises:
+            DamagedTree: it has more bytes, of which no more were fetched; they might fill the disk.
+        """
+        came = 0
+
+        def count(more: int) -> None:
+            nonlocal came
+            came += more
+            if came > size:
+                raise DamagedTree(f"{self._url}: {key} has more than its {size} bytes; push its tree again")
+            moved(more)
+
+        self._parts.download(self._bucket, key, str(path), None, [ProgressCallbackInvoker(count)]).result()
+        sync(path)
 
     def count(self, moved: int) -> None:
         """Count bytes as done that need not be moved."""

@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cuhs.errors import CuhsError
+from cuhs.errors import CuhsError, quoted
 from pipelines.storage import inside
 
 # Objects of at least this size are sent and checked in parts of this size.
 PART_SIZE = 16 * 2**20
+# In bytes: no disk holds such a file, and this manifest names some 400,000 files.
+LARGEST, LARGEST_MANIFEST = 2**60, 64 * 2**20
 DIGEST = re.compile("[0-9a-f]{64}")
 ITSELF = "."
 
@@ -78,7 +80,7 @@ def check_digest(text: str) -> str:
         DamagedTree: it is not a digest.
     """
     if not DIGEST.fullmatch(text):
-        raise DamagedTree(f"{text!r}: refused, it is not a tree's digest; do not trust what named it")
+        raise DamagedTree(f"{quoted(text)}: refused, it is not a tree's digest; do not trust what named it")
     return text
 
 
@@ -169,9 +171,9 @@ def sums(path: Path) -> Sums:
 
 
 def is_entry(path: Path, entry: Entry) -> bool:
-    """Whether a file exists and matches the entry's size and checksum."""
+    """Whether a regular file exists and matches the entry's size and checksum."""
     try:
-        return path.stat().st_size == entry.size and sums(path).sha256 == entry.sha256
+        return path.is_file() and path.stat().st_size == entry.size and sums(path).sha256 == entry.sha256
     except OSError:
         return False
 
@@ -179,10 +181,10 @@ def is_entry(path: Path, entry: Entry) -> bool:
 def make_room(root: Path, places: list[Path]) -> None:
     """Make the folders for files at ``places``, and remove everything else from ``root``, including links.
 
-    If ``root`` itself is a link, it is removed too.
+    If ``root`` itself is a link, or a file where a folder belongs or the other way round, it is removed too.
     """
-    if root.is_symlink():
-        root.unlink()
+    if root.is_symlink() or root.is_dir() == (places == [root]):
+        remove(root)
     if places != [root]:
         root.mkdir(parents=True, exist_ok=True)
     wanted, folders = set(places), {folder for place in places for folder in place.parents}
@@ -219,13 +221,13 @@ def _problem(tree: Tree) -> str | None:
         paths = []
     for path in paths:
         if problem := inside.problem(path):
-            return f"{path!r}: {problem}"
+            return f"{quoted(path)}: {problem}"
     if len(set(paths)) < len(paths):
         return "a path is there twice"
     folders = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
     if both := sorted(folders & set(paths)):
-        return f"{both[0]!r} is both a file and a folder"
+        return f"{quoted(both[0])} is both a file and a folder"
     for entry in tree.entries:
-        if type(entry.size) is not int or entry.size < 0 or not DIGEST.fullmatch(entry.sha256):
-            return f"{entry.path!r} has no proper size and checksum"
+        if type(entry.size) is not int or not 0 <= entry.size < LARGEST or not DIGEST.fullmatch(entry.sha256):
+            return f"{quoted(entry.path)} has no proper size and checksum"
     return None

@@ -6,7 +6,6 @@ again, a folder beside it holds copies. Such an entry has a relative path, so th
 
 import json
 import logging
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -16,7 +15,9 @@ from typing import Any
 
 from filelock import FileLock
 
+from cuhs.documents import MOST
 from cuhs.errors import CuhsError
+from cuhs.files import read_file, write_file
 from pipelines.storage.inside import inside
 
 Entry = dict[str, Any]
@@ -43,7 +44,7 @@ class Outbox:
     def put(self, entry: Entry) -> None:
         """Keep an entry until it is delivered; its ``path`` names a file or folder to send with it."""
         with self._lock():
-            self._write(self._next(), entry)
+            _write(self._next(), entry)
 
     def take(self, path: Path) -> None:
         """Move an entry of another outbox to the end of this one, with the files that were kept for it.
@@ -60,7 +61,7 @@ class Outbox:
                 place.parent.mkdir()
                 shutil.move(kept, place)
                 entry["path"] = place.relative_to(self._folder).as_posix()
-            self._write(new, entry)
+            _write(new, entry)
 
     def deliver(self, send: Callable[[Entry], None]) -> Exception | None:
         """Send the waiting entries in order, until all are sent or one fails.
@@ -119,14 +120,6 @@ class Outbox:
         self._folder.mkdir(parents=True, exist_ok=True)
         return FileLock(self._folder / "lock")
 
-    def _write(self, path: Path, entry: Entry) -> None:
-        unfinished = path.with_suffix(".unfinished")
-        with unfinished.open("w") as file:
-            json.dump(entry, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-
     def _keep_files(self) -> None:
         for path, entry in self._whole():
             folder = path.with_suffix("").resolve()
@@ -140,7 +133,7 @@ class Outbox:
                 shutil.copytree(source, kept)
             else:
                 shutil.copy(source, kept)
-            self._write(path, {**entry, "path": f"{path.stem}/{source.name}"})
+            _write(path, {**entry, "path": f"{path.stem}/{source.name}"})
 
 
 def take_in(came: Path, home: Path) -> None:
@@ -169,9 +162,13 @@ def take_in(came: Path, home: Path) -> None:
                 log.warning("outbox: %s; left behind", error)
 
 
+def _write(path: Path, entry: Entry) -> None:
+    write_file(path, json.dumps(entry))
+
+
 def _read(path: Path) -> Entry:
     try:
-        entry = json.loads(path.read_text())
+        entry = json.loads(read_file(path, MOST))
     except (OSError, ValueError, RecursionError) as error:
         raise CuhsError(f"{path.parent.name}/{path.name}: cannot be read as an entry") from error
     if not isinstance(entry, dict) or not isinstance(entry.get("do"), str):

@@ -16,13 +16,15 @@ from uuid import uuid4
 from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
 
-from cuhs.errors import CuhsError
+from cuhs.documents import Document
+from cuhs.errors import CuhsError, quoted
+from cuhs.files import write_file
 from pipelines.base.paths import OUTBOX
 from pipelines.base.versions import git_commit
 from pipelines.tracking.mlflow_store import REFUSALS, Deleted, NotYet, line
 from pipelines.tracking.outbox import KEY as KEY_FORM
 from pipelines.tracking.outbox import Entry, Outbox
-from pipelines.tracking.stored_run import KEY, StoredRun
+from pipelines.tracking.stored_run import KEY, StoredRun, flaw
 
 # A store that did not answer is not asked again for this long, so that entries do not all wait for it.
 REST_S = 60.0
@@ -49,6 +51,17 @@ class DataUsed:
     context: str
 
 
+@dataclass(frozen=True)
+class _Named:
+    """How a stage names a run in a file, for the stages after it."""
+
+    key: str
+    run_id: str | None
+
+
+_NAMED = Document(_Named, "the name of a run", "train and evaluate the model first (delete the file, then dvc repro)")
+
+
 def new_key() -> str:
     """A key for a new run."""
     return uuid4().hex
@@ -70,7 +83,9 @@ class Run:
 
     def __init__(self, key: str, run_id: str | None = None) -> None:
         if not KEY_FORM.fullmatch(key):
-            raise CuhsError(f"{key!r}: refused, it is no key of a run; train the model again (dvc repro -f train)")
+            raise CuhsError(
+                f"{quoted(key)}: refused, it is no key of a run; train the model again (dvc repro -f train)"
+            )
         self.key = key
         self.stored = StoredRun(key, run_id)
         self._looks: int | None = None
@@ -130,13 +145,8 @@ class Run:
         Raises:
             CuhsError: the file is missing, or names no run.
         """
-        try:
-            about = json.loads(path.read_text())
-            return cls(about["key"], about["run_id"])
-        except FileNotFoundError as error:
-            raise CuhsError(f"{path}: missing; train and evaluate the model first (dvc repro)") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise CuhsError(f"{path}: names no run; make it again (delete it, then dvc repro)") from error
+        about = _NAMED.read(path)
+        return cls(about.key, about.run_id)
 
     @classmethod
     def going_on(cls, tag: str, value: str) -> "Run | None":
@@ -149,7 +159,7 @@ class Run:
 
     def write(self, path: Path) -> None:
         """Name the run in a file, for the stages after this one."""
-        path.write_text(json.dumps({"key": self.key, "run_id": self.id}, indent=2) + "\n")
+        write_file(path, json.dumps(asdict(_Named(self.key, self.id)), indent=2) + "\n")
 
     @property
     def id(self) -> str | None:
@@ -250,7 +260,7 @@ class Run:
 
     def _logged(self) -> int:
         """The last epoch that is logged or waits to be logged."""
-        steps = [entry["step"] for entry in self._outbox.pending() if entry["do"] == "epoch"]
+        steps = [entry["step"] for entry in self._outbox.pending() if entry["do"] == "epoch" and not flaw(entry)]
         try:
             return max(steps) if steps else self.stored.epochs()
         except MlflowException:

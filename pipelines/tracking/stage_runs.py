@@ -1,8 +1,11 @@
 """MLflow runs that survive a killed stage: their key is kept beside the checkpoints."""
 
 import logging
+from pathlib import Path
 
 from cuhs.data.shards import read_summary
+from cuhs.errors import CuhsError
+from cuhs.files import read_file, write_file
 from cuhs.network.config import GlobalStream, InstanceStream, PartStream
 from pipelines.base.params import Params
 from pipelines.base.paths import DATASET, RUNS
@@ -33,7 +36,7 @@ def start_or_resume(
     """
     send_left()
     marker = RUNS / name / "mlflow_run"
-    known = Run(marker.read_text().strip()) if marker.is_file() else None
+    known = _known(marker) if marker.exists() else None
     if known is None and apart():
         # Another machine of the cluster may have started it.
         known = Run.going_on(TRAINING, name)
@@ -47,7 +50,7 @@ def start_or_resume(
     # The key is written first: if the stage is killed in between, it finds its run again and makes no second one.
     key = new_key()
     marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.write_text(key)
+    write_file(marker, key)
     return Run.start(
         params.tracking.experiment,
         title,
@@ -58,6 +61,17 @@ def start_or_resume(
         parent,
         key,
     )
+
+
+def _known(marker: Path) -> Run | None:
+    """The run that a killed training wrote to; none if its key is damaged, which is set aside then."""
+    try:
+        return Run(read_file(marker, 1000).decode().strip())
+    except (OSError, UnicodeDecodeError, CuhsError):
+        aside = marker.with_suffix(".damaged")
+        log.warning("%s: names no run; it is set aside as %s, and a new run is opened", marker, aside.name)
+        marker.replace(aside)
+        return None
 
 
 def tags(params: Params, kind: str, data_version: str) -> dict[str, str]:

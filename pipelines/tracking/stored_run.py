@@ -21,8 +21,9 @@ from mlflow.entities import (
 )
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST
 
+from cuhs.errors import quoted
 from pipelines.tracking.mlflow_store import ARTIFACTS, REFUSALS, Deleted, as_mlflow, connect, line, uri
 from pipelines.tracking.outbox import Entry
 
@@ -41,6 +42,16 @@ EXPERIMENT = {
         "* **search: …** is a search of parameters; its trials are below it.\n\n"
         "`cuhs compare RUN_A RUN_B` says whether one model is better than another."
     ),
+}
+# What an entry needs to be sent, by its ``do``.
+FIELDS: dict[str, dict[str, type]] = {
+    "create": {"experiment": str, "name": str, "tags": dict, "params": dict, "time": int},
+    "epoch": {"step": int, "metrics": dict, "time": int},
+    "metrics": {"step": int, "metrics": dict, "time": int},
+    "tags": {"tags": dict},
+    "artifacts": {"path": str},
+    "reopen": {},
+    "finish": {"status": str, "time": int},
 }
 # MLflow takes at most this many parameters at a time.
 PARAMS_AT_ONCE = 100
@@ -136,6 +147,8 @@ class StoredRun:
             entry: its ``do`` names the action.
             parent_id: gives the id of a run by its key; none if that run is gone.
         """
+        if why := flaw(entry):
+            raise MlflowException(why, INVALID_PARAMETER_VALUE)
         if entry["do"] == "create":
             self._create(entry, parent_id)
             return
@@ -166,9 +179,9 @@ class StoredRun:
             case "tags":
                 self.client.log_batch(run, tags=[RunTag(key, value) for key, value in entry["tags"].items()])
             case "artifacts" if Path(entry["path"]).is_dir():
-                self.client.log_artifacts(run, entry["path"], entry["folder"])
+                self.client.log_artifacts(run, entry["path"], entry.get("folder"))
             case "artifacts":
-                self.client.log_artifact(run, entry["path"], entry["folder"])
+                self.client.log_artifact(run, entry["path"], entry.get("folder"))
             case "reopen":
                 self.client.update_run(run, RunStatus.to_string(RunStatus.RUNNING))
             case "finish":
@@ -180,7 +193,7 @@ class StoredRun:
             raise self._gone()
         if found is None:
             tags = entry["tags"]
-            if entry["parent"]:
+            if entry.get("parent"):
                 if parent := parent_id(entry["parent"]):
                     tags |= {"mlflow.parentRunId": parent}
                 else:
@@ -193,7 +206,7 @@ class StoredRun:
         params = [Param(key, value) for key, value in entry["params"].items()]
         for start in range(0, len(params), PARAMS_AT_ONCE):
             self.client.log_batch(run, params=params[start : start + PARAMS_AT_ONCE])
-        if entry["data"]:
+        if entry.get("data"):
             self._link(run, _dataset_input(**entry["data"]))
 
     def _link(self, run: str, used: DatasetInput) -> None:
@@ -213,6 +226,15 @@ class StoredRun:
     def _log_metrics(self, run: str, entry: Entry) -> None:
         metrics = [Metric(key, value, entry["time"], entry["step"]) for key, value in entry["metrics"].items()]
         self.client.log_batch(run, metrics=metrics)
+
+
+def flaw(entry: Entry) -> str | None:
+    """Why an entry can never be sent; none if it can. It may come from another machine, or be damaged."""
+    fields = FIELDS.get(entry["do"])
+    if fields is None:
+        return f"{quoted(entry['do'])} is nothing that an entry does"
+    wrong = [name for name, kind in fields.items() if not isinstance(entry.get(name), kind)]
+    return f"it has no proper {wrong[0]}" if wrong else None
 
 
 def _is_deleted(run: MlflowRun) -> bool:

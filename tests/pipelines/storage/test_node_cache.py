@@ -10,7 +10,7 @@ import pytest
 
 from cuhs.errors import CuhsError
 from pipelines.storage.node_cache import NodeCache
-from pipelines.storage.trees import Entry, Tree, files_of, make_room, make_tree, sums
+from pipelines.storage.trees import Entry, Tree, files_of, is_entry, make_room, make_tree, remove, sums
 
 
 class FolderStore:
@@ -41,7 +41,8 @@ class FolderStore:
         make_room(root, list(places.values()))
         for entry in tree.entries:
             place = places[entry.path]
-            if not place.exists() or sums(place).sha256 != entry.sha256:
+            if not is_entry(place, entry):
+                remove(place)
                 shutil.copy(self.sources[tree.digest] / entry.path, place)
                 self.fetched[entry.path] += 1
 
@@ -92,14 +93,27 @@ def test_rot_that_leaves_size_and_time_is_found_by_checksums(store: FolderStore,
         assert (root / "a").read_bytes() == b"1"
 
 
-@pytest.mark.parametrize("mark", ["", "[]", "{}", '{"checked": 1e12, "files": {}}', None])
+MARK = '{"checked": 1e12, "files": {}, "manifest": %s}'
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        *("", "[]", "{}", '{"checked": 1e12, "files": {}}', None, "folder", "\udcff", "[" * 100_000),
+        *(MARK % "3", MARK % '"{}"', MARK.replace("1e12", '"now"') % '""', MARK.replace("{}", "{3: 4}") % '""'),
+    ],
+)
 def test_a_tree_without_its_mark_is_checked_again(store: FolderStore, tmp_path: Path, mark: str | None) -> None:
     digest = store.put("one", {"a": b"1", "b": b"22"})
     with cache(store, tmp_path).use(digest) as root:
         pass
     (root / "b").unlink()
     path = tmp_path / "cache" / f"{digest}.json"
-    path.unlink() if mark is None else path.write_text(mark)
+    path.unlink()
+    if mark == "folder":
+        path.mkdir()
+    elif mark is not None:
+        path.write_bytes(mark.encode(errors="surrogateescape"))
     with cache(store, tmp_path).use(digest, full=False) as root:
         assert (root / "b").read_bytes() == b"22"
     assert store.fetched == {"a": 1, "b": 2}
@@ -172,3 +186,30 @@ def test_the_environment_names_folder_and_limit(
     (tmp_path / "file").write_text("")
     with pytest.raises(CuhsError, match=r"cannot be written \(.*\); name another CUHS_CACHE"):
         NodeCache(store, tmp_path / "file", 1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("instead", ["a file", "a pipe", "a folder in place of a file", "a pipe in place of a file"])
+def test_something_else_in_a_tree_s_place_is_replaced(store: FolderStore, tmp_path: Path, instead: str) -> None:
+    digest = store.put("one", {"a": b""})
+    with cache(store, tmp_path).use(digest) as root:
+        pass
+    place = root if "place" not in instead else root / "a"
+    remove(place)
+    if "file" in instead and "place" not in instead:
+        place.write_text("")
+    elif "pipe" in instead:
+        os.mkfifo(place)
+    else:
+        place.mkdir()
+    with cache(store, tmp_path).use(digest) as root:
+        assert (root / "a").read_bytes() == b""
+
+
+def test_a_folder_in_place_of_a_lock_is_one_line(store: FolderStore, tmp_path: Path) -> None:
+    digest = store.put("one", {"a": b"1"})
+    (tmp_path / "cache" / f"{digest}.use").mkdir(parents=True)
+    with (
+        pytest.raises(CuhsError, match=r"\.use: cannot be written \(Is a directory\)"),
+        cache(store, tmp_path).use(digest),
+    ):
+        pass

@@ -9,7 +9,7 @@ import pytest
 
 from cuhs.errors import CuhsError
 from pipelines.storage import trees
-from pipelines.storage.trees import Entry, files_of, make_room, make_tree, read_tree, remove, sums
+from pipelines.storage.trees import Entry, files_of, is_entry, make_room, make_tree, read_tree, remove, sums
 
 SHA = "ab" * 32
 
@@ -53,6 +53,8 @@ def test_a_path_that_leaves_its_folder_is_refused(path: str) -> None:
     ("data", "message"),
     [
         (manifest({"path": "a", "sha256": SHA, "size": -1}), "refused, 'a' has no proper size"),
+        (manifest({"path": "a", "sha256": SHA, "size": 10**400}), "refused, 'a' has no proper size"),
+        (b'{"files":' + b"[" * 100_000, "not a manifest"),
         (manifest({"path": "a", "sha256": SHA, "size": True}), "refused, 'a' has no proper size"),
         (manifest({"path": "a", "sha256": "../../x", "size": 1}), "refused, 'a' has no proper size and checksum"),
         (manifest(*2 * [{"path": "a", "sha256": SHA, "size": 1}]), "a path is there twice"),
@@ -154,3 +156,25 @@ def test_room_is_made_for_files_only(tmp_path: Path) -> None:
     make_room(root, [root / "right", root / "folder/f", root / "file", root / "a/new", root / "linked/l"])
     assert sorted(path.relative_to(root).as_posix() for path in root.rglob("*")) == ["a", "folder", "linked", "right"]
     assert not (root / "linked").is_symlink() and list(outside.iterdir()) == [outside / "kept"]
+
+
+def test_a_long_name_from_elsewhere_is_cut() -> None:
+    with pytest.raises(CuhsError) as error:
+        read(manifest({"path": "../" + "x" * 10**6, "sha256": SHA, "size": 1}))
+    assert len(str(error.value)) < 500
+
+
+def test_a_pipe_is_no_file_of_a_tree(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    empty = Entry("pipe", 0, sha256(b"").hexdigest())
+    assert is_entry(tmp_path / "file", empty) and not is_entry(tmp_path / "pipe", empty)
+
+
+def test_a_file_and_a_folder_make_room_for_one_another(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.write_text("")
+    make_room(root, [root / "a/b"])
+    assert (root / "a").is_dir()
+    make_room(root, [root])
+    assert not root.exists()

@@ -2,7 +2,9 @@
 
 import json
 import multiprocessing
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +186,13 @@ def test_a_damaged_entry_is_set_aside_and_named_and_the_others_are_sent(
     outbox.put({"do": "note", "number": 3})
     assert outbox.deliver(receiver) is None and receiver.got[-1]["number"] == 3
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_set_aside_too(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    outbox, receiver = Outbox(tmp_path / "box"), Receiver()
+    outbox.put({"do": "note", "number": 0})
+    make(tmp_path / "box/000001.json")
+    assert outbox.deliver(receiver) is None
+    assert [entry["number"] for entry in receiver.got] == [0]
+    assert (tmp_path / "box/000001.damaged").exists()

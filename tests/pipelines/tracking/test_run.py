@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -14,8 +15,10 @@ from mlflow.store.tracking.dbmodels.models import SqlDataset
 from sqlalchemy.orm import Session
 
 from cuhs.errors import CuhsError
+from pipelines.base.paths import OUTBOX
 from pipelines.tracking import mlflow_store
 from pipelines.tracking.mlflow_store import connect
+from pipelines.tracking.outbox import Outbox
 from pipelines.tracking.run import DataUsed, Run, new_key, send_left
 
 # Stands for a password.
@@ -236,7 +239,11 @@ def test_a_locked_database_stops_no_stage_and_gets_its_entries_later(
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "run.json: missing; train and evaluate the model first"), ("{}", "names no run"), ("[", "names no run")],
+    [
+        (None, "run.json: missing; train and evaluate the model first"),
+        ("{}", "not the name of a run"),
+        ("[", "not the name of a run"),
+    ],
 )
 def test_a_file_that_names_no_run_is_one_line(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "run.json"
@@ -340,3 +347,26 @@ def test_a_checkout_that_was_moved_or_copied_writes_into_its_own_folder(tmp_path
     assert len(list(new.glob("mlartifacts/*/artifacts/*/a.txt"))) == 3
     # The one that it is a copy of stays as it was.
     assert track(old, f"run = Run(KEY); {shown}") == "['before']\n"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *(
+            {"do": "epoch"},
+            {"do": "epoch", "step": "one", "metrics": {}, "time": 1},
+            {"do": "create"},
+            {"do": "rm -r"},
+        ),
+        *({"do": "metrics", "metrics": [1], "step": 1, "time": 1}, {"do": "artifacts"}, {"do": "tags", "tags": None}),
+    ],
+)
+def test_an_entry_that_can_never_be_sent_is_named_and_those_after_it_are_sent(
+    store: Path, entry: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Run.start("exp", "flawed", {}, {})
+    Outbox(OUTBOX / run.key).put(entry)
+    run.history([{"loss": 1.0}])
+    run.finish()
+    assert f"{entry['do']} of run {run.key} is dropped" in caplog.text
+    assert stored(run).info.status == "FINISHED" and stored(run).data.metrics["train/loss"] == 1.0

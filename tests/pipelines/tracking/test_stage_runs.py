@@ -19,7 +19,8 @@ def p(store: Path) -> params.Params:
     """Parameters, beside a dataset that has a summary."""
     summary = store / "data/dataset/dataset.json"
     summary.parent.mkdir(parents=True, exist_ok=True)
-    summary.write_text(json.dumps({"version": "d1", "groups": {"all": {"train": {"images": 8}}}}))
+    about = {"version": "d1", "name": "n", "protocol": "p", "groups": {"all": {"train": {"images": 8}}}}
+    summary.write_text(json.dumps(about))
     return params.load(PARAMS)
 
 
@@ -65,3 +66,17 @@ def test_a_run_that_the_store_lost_is_made_anew(p: params.Params) -> None:
     lost.stored.client.delete_run(lost.id)
     run = stage_runs.start_or_resume("train-lost", p, "model", "d1", title="lost")
     assert stored("lost") == [run.key] and run.key != lost.key
+
+
+@pytest.mark.parametrize("content", [b"", b"0123", b"\xff", None])
+def test_a_damaged_key_is_set_aside_and_the_training_gets_a_new_run(
+    p: params.Params, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = f"damaged-{content!r:.9}"
+    marker = Path("runs") / name / "mlflow_run"
+    marker.parent.mkdir(parents=True)
+    marker.mkdir() if content is None else marker.write_bytes(content)
+    run = stage_runs.start_or_resume(name, p, "model", "d1", title=name)
+    assert "mlflow_run: names no run; it is set aside as mlflow_run.damaged" in caplog.text
+    assert marker.read_text() == run.key and marker.with_suffix(".damaged").exists()
+    assert stage_runs.start_or_resume(name, p, "model", "d1", title=name).key == run.key
