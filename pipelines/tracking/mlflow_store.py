@@ -6,7 +6,9 @@
 import logging
 import os
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from functools import wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -48,6 +50,7 @@ def connect() -> MlflowClient:
             locked or damaged.
     """
     try:
+        _open_file()
         if not os.environ.get("MLFLOW_TRACKING_URI"):
             settle(DATABASE.resolve(), ARTIFACTS)
         return MlflowClient(uri())
@@ -65,14 +68,28 @@ def reader() -> MlflowClient:
     Raises:
         CuhsError: as for :func:`connect`, or the store's file is missing.
     """
-    file = Path(uri().removeprefix("sqlite:///").partition("?")[0])
-    if uri().startswith("sqlite:///") and not file.exists():
+    file = _file()
+    if file and not file.exists():
         shown = file if os.environ.get("MLFLOW_TRACKING_URI") else DATABASE
         raise CuhsError(
             f"{shown}: missing, so there are no runs here; train a model first (dvc repro), or name the store in "
             "MLFLOW_TRACKING_URI"
         )
     return connect()
+
+
+def _file() -> Path | None:
+    """The store's file; none if it is not an SQLite file."""
+    scheme, _, rest = uri().partition(":///")
+    return Path(rest.partition("?")[0]) if scheme == "sqlite" else None
+
+
+def _open_file() -> None:
+    """Open the store's file once, because MLflow tries for minutes to open what cannot be opened."""
+    file = _file()
+    if file and file.parent.is_dir():  # MLflow makes a folder that is missing
+        with closing(sqlite3.connect(file, timeout=1)) as database:
+            database.execute("PRAGMA schema_version")
 
 
 def experiment_id(name: str) -> str | None:

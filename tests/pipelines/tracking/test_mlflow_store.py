@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +68,15 @@ def test_a_store_that_is_damaged_inside_is_named(made: Path, here: Path) -> None
     (here / "mlflow.db").write_bytes(content)
     with pytest.raises(CuhsError, match=r"^mlflow\.db: cannot be read \(.*malformed"):
         evaluated_runs("cuhs", ["all/mAP"])
+
+
+@pytest.mark.parametrize("address", ["", "sqlite:///mlflow.db"])
+def test_what_cannot_be_opened_is_told_at_once(here: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("waits for a store that will not come"))
+    (here / "mlflow.db").mkdir()  # as Docker leaves it if the file that it mounts is missing
+    with pytest.raises(CuhsError, match=r"mlflow\.db cannot be opened|mlflow\.db: cannot be read"):
+        connect()
 
 
 def test_a_locked_store_says_to_wait(here: Path) -> None:
