@@ -1,23 +1,25 @@
 """Saving and loading of models: safetensors weights and a JSON configuration; never runs a pickle."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from cuhs.config import Config
 from cuhs.documents import Document
 from cuhs.errors import CuhsError, cut
-from cuhs.files import write_file, written
+from cuhs.files import write_file
 from cuhs.network.config import Height, NetworkConfig, Width
 from cuhs.network.cuhs import CUHS, make_hsl
 from cuhs.network.head_shoulder import HSL
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
+WRAPPED = re.compile(r"^module\.|_orig_mod\.")
 MEND = "train the model (dvc repro)"
 
 
@@ -87,8 +89,9 @@ def read_card(folder: str | Path) -> ModelCard:
 
 def _save(state: Mapping[str, Tensor], card: ModelCard, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with written(folder / WEIGHTS) as unfinished:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, unfinished)
+    # torch.compile and DistributedDataParallel put names of their own before a network's.
+    tensors = {WRAPPED.sub("", name): tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    write_file(folder / WEIGHTS, to_bytes(tensors))
     write_file(folder / CARD, card.model_dump_json(indent=2) + "\n")
 
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cuhs import export
 from cuhs.errors import CuhsError
 from cuhs.export import CARD, WEIGHTS, ModelCard, load, load_hsl, save, save_hsl
 from cuhs.network.config import NetworkConfig
@@ -124,12 +123,12 @@ def test_weights_that_are_no_file_are_refused(saved: Path, make: Callable[[Path]
 def test_a_model_that_cannot_be_saved_leaves_the_one_before(
     tiny_network: CUHS, card: ModelCard, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(tensors: object, path: Path) -> None:
-        path.write_bytes(b"half")
+    def full(path: Path, content: bytes) -> None:
+        write(path, content[:9])
         raise OSError(28, "No space left on device")
 
-    before = (saved / WEIGHTS).read_bytes()
-    monkeypatch.setattr(export, "save_file", full)
+    before, write = (saved / WEIGHTS).read_bytes(), Path.write_bytes
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
         save(tiny_network, card, saved)
     assert (saved / WEIGHTS).read_bytes() == before and len(list(saved.iterdir())) == 2
@@ -211,3 +210,16 @@ def test_saving_again_replaces(tiny_network: CUHS, card: ModelCard, saved: Path,
     save(tiny_network, card, saved)
     for name in (WEIGHTS, CARD):
         assert (saved / name).read_bytes() == (tmp_path / "copy" / name).read_bytes()
+
+
+def test_a_compiled_or_distributed_network_is_saved_under_the_network_s_own_names(
+    tiny_network: CUHS, card: ModelCard, saved: Path, tmp_path: Path
+) -> None:
+    wrapped = torch.nn.Module()
+    wrapped.module = torch.compile(tiny_network)
+    save(wrapped, card, tmp_path / "wrapped")  # type: ignore[arg-type]
+    assert (tmp_path / "wrapped" / WEIGHTS).read_bytes() == (saved / WEIGHTS).read_bytes()
+
+
+def test_others_may_read_a_model_as_far_as_the_umask_lets_them(saved: Path) -> None:
+    assert len({(saved / name).stat().st_mode for name in (WEIGHTS, CARD)}) == 1

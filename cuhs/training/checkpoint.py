@@ -29,11 +29,19 @@ _LISTED = Document(dict[str, _File], "a checkpoint's manifest", "delete the chec
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values to ``folder``, then the manifest that completes the checkpoint."""
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.save(state, folder / STATE)
-    sync(folder / STATE)
-    write_manifest(folder)
+    """Write tensors and plain values to ``folder``, then the manifest that completes the checkpoint.
+
+    Raises:
+        CuhsError: they cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(state, folder / STATE)
+        sync(folder / STATE)
+        write_manifest(folder)
+    except (OSError, RuntimeError) as error:  # torch raises the latter on a full disk
+        why = getattr(error, "strerror", None) or f"{cut(str(error))}; is the disk full?"
+        raise CuhsError(f"{folder}: cannot be written ({why}); the checkpoint before is kept") from error
 
 
 def write_manifest(folder: Path) -> None:

@@ -2,6 +2,9 @@
 
 import json
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -162,3 +165,21 @@ def test_a_checkpoint_is_on_the_disk_before_its_manifest_completes_it(
     monkeypatch.setattr(os, "fsync", fsync)
     save(tmp_path / "c", state)
     assert synced[0] == ("state.pt", False) and synced[-1] == ("c", True)
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    code = f"""
+import resource, signal, torch
+from pathlib import Path
+from cuhs.errors import CuhsError
+from cuhs.training.checkpoint import save
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+try:
+    save(Path({str(tmp_path / "c")!r}), {{"w": torch.zeros(100_000)}})
+except CuhsError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    said = re.compile(rf"{tmp_path}/c: cannot be written \(.*\); the checkpoint before is kept\n")
+    assert said.fullmatch(done.stdout), done

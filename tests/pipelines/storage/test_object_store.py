@@ -1,5 +1,8 @@
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import boto3
 import pytest
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import (
@@ -14,6 +17,8 @@ from botocore.exceptions import (
 from cuhs.errors import CuhsError
 from pipelines.storage.object_store import ObjectStore
 from pipelines.storage.s3_errors import explained, is_passing
+from pipelines.storage.transfer import Transfer
+from pipelines.storage.trees import DamagedTree
 
 
 @pytest.mark.parametrize("url", ["", "bucket/x", "http://bucket", "s3://", "s3:///x"])
@@ -76,3 +81,20 @@ def test_each_failure_is_one_line_and_only_passing_ones_are_tried_again(
     assert is_passing(error) is passing
     with pytest.raises(CuhsError, match=rf"^s3://b/x: [^\n]*{told}"):
         raise explained(error, "s3://b/x", "http://storage")
+
+
+@pytest.mark.parametrize("count", [[6], [4, 2], [4, -4, 6]])
+def test_of_an_object_no_more_is_fetched_than_its_manifest_says(
+    count: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parts(bucket: str, key: str, path: str, extra: None, callbacks: list[Any]) -> SimpleNamespace:
+        for more in count:  # a negative one takes back what a failed try counted
+            callbacks[0].on_progress(bytes_transferred=more)
+        Path(path).write_bytes(b"123456")
+        return SimpleNamespace(result=lambda: None)
+
+    with Transfer(boto3.client("s3", region_name="eu-west-1"), "s3://b/x", 0) as transfer:
+        monkeypatch.setattr(transfer._parts, "download", parts)
+        transfer.download("x/objects/1", tmp_path / "f", 6, lambda more: None)
+        with pytest.raises(DamagedTree, match="s3://b/x: x/objects/1 has more than its 5 bytes"):
+            transfer.download("x/objects/1", tmp_path / "f", 5, lambda more: None)
