@@ -12,7 +12,8 @@ from torch.utils.data import Dataset
 
 from cuhs.data.augment import Augmentation, decode, normalise
 from cuhs.data.sampler import Draw
-from cuhs.data.shards import read_split
+from cuhs.data.shards import REBUILD, read_split
+from cuhs.errors import CuhsError, cut
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,18 @@ class PersonImages(Dataset[tuple[Tensor, int, Tensor]]):
         """Return the bytes of the image file."""
         return self.table["image"][index].as_py()
 
+    def _pixels(self, index: int) -> np.ndarray:
+        try:
+            return decode(self.encoded(index), self.height, self.width)
+        except Exception as error:  # Pillow's decoders raise exceptions of any type on broken files
+            raise CuhsError(
+                f"{self.root / self.split}: {self.paths[index]} cannot be decoded ({cut(str(error))}); {REBUILD}"
+            ) from error
+
     def __getitem__(self, item: int | Draw) -> tuple[Tensor, int, Tensor]:
         """Return the input (3, H, W) float32, the label, and the box (4,) float32 in the input."""
         index, seed = (item, None) if isinstance(item, int) else item
-        pixels = decode(self.encoded(index), self.height, self.width)
+        pixels = self._pixels(index)
         if seed is None or self.augmentation is None:
             return normalise(pixels), int(self.labels[index]), torch.from_numpy(self.boxes[index])
         image, box = self.augmentation(pixels, self.boxes[index], seed)

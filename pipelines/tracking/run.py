@@ -252,7 +252,11 @@ class Run:
         return error is None
 
     def _put(self, **entry: Any) -> None:
-        self._outbox.put(entry)
+        try:
+            self._outbox.put(entry)
+        except OSError as error:  # a full disk, most likely
+            log.warning("MLflow: %s of run %s is lost (%s: %s)", entry["do"], self.key, OUTBOX, error.strerror)
+            return
         self.send()
 
     def _waiting(self, do: str) -> bool:

@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -89,3 +90,13 @@ def test_a_missing_split_says_what_to_run(tiny_dataset: Path) -> None:
 def test_a_missing_dataset_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(CuhsError, match="nothing/train: no Parquet shard"):
         PersonImages(tmp_path / "nothing", "train", 64, 32)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff\xe0", b"%!PS-Adobe-3.0"])
+def test_a_stored_image_that_cannot_be_decoded_is_named_with_the_remedy(tiny_dataset: Path, content: bytes) -> None:
+    images = PersonImages(tiny_dataset, "query", 64, 32)
+    place = images.table.schema.get_field_index("image")
+    images.table = images.table.set_column(place, "image", pa.array([content] * len(images), pa.binary()))
+    with pytest.raises(CuhsError, match=f"query: {images.paths[0]} cannot be decoded .*; rebuild it: dvc") as error:
+        images[0]
+    assert "\n" not in str(error.value)

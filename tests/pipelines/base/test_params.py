@@ -246,3 +246,24 @@ def test_a_grid_needs_choices(defaults: dict[str, Any]) -> None:
 )
 def test_workers_that_cannot_share_a_batch_are_refused(workers: int, line: str, defaults: dict[str, Any]) -> None:
     assert line in refusal(changed(defaults, "compute.workers", workers))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("network.weights", ["x" * 10**6] * 9),
+        ("profile", {"a": [[[[1] * 99] * 99] * 99] * 9}),
+        pytest.param("image.height", 16**10_000, id="a number of 12,000 digits"),
+        ("x" * 10**6, 1),
+        ("network.streams", {"x" * 10**6: {"kind": "global"}}),
+        ("network.streams", {"a": {"kind": "x" * 10**6}}),
+        ("compute", {f"k{i}": 1 for i in range(10_000)}),
+        ("tune.space", {"train.eta_1": {"uniform": ["x" * 10**6] * 9}}),
+        ("tune.space", {"x" * 10**6: {"choice": []}}),
+        ("train.seed", -1),
+        ("train.seed", 2**32),
+    ],
+)
+def test_whatever_is_wrong_the_line_is_short(defaults: dict[str, Any], key: str, value: object) -> None:
+    message = refusal(changed(defaults, key, value))
+    assert message.startswith("params.yaml: ") and len(message) < 2500

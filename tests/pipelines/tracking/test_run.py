@@ -370,3 +370,18 @@ def test_an_entry_that_can_never_be_sent_is_named_and_those_after_it_are_sent(
     run.finish()
     assert f"{entry['do']} of run {run.key} is dropped" in caplog.text
     assert stored(run).info.status == "FINISHED" and stored(run).data.metrics["train/loss"] == 1.0
+
+
+def test_an_outbox_that_cannot_be_written_stops_nothing(
+    store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(outbox: Outbox, entry: dict[str, Any]) -> None:
+        raise OSError(28, "No space left on device")
+
+    run = Run.start("exp", "full", {}, {})
+    with monkeypatch.context() as patch:
+        patch.setattr(Outbox, "put", full)
+        run.metrics({"all/mAP": 50.0})
+    assert f"metrics of run {run.key} is lost (runs/outbox: No space left on device)" in caplog.text
+    run.finish()
+    assert stored(run).info.status == "FINISHED"
