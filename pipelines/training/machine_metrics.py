@@ -2,7 +2,7 @@
 
 import threading
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 from pipelines.training.board import Post
 from pipelines.training.team import Team
@@ -38,6 +38,9 @@ class NoGauges:
             """Forget the value."""
 
     images_per_second = checkpoint_seconds = _Gauge()
+
+
+AnyGauges: TypeAlias = Gauges | NoGauges
 
 
 class MachineMetrics(threading.Thread):

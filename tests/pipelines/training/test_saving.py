@@ -66,3 +66,12 @@ def test_what_could_not_be_saved_is_raised_at_the_next_turn() -> None:
     with pytest.raises(OSError, match="No space left"):
         saving.wait()
     assert told == []
+
+
+def test_at_the_end_the_last_one_is_finished_also_after_an_error() -> None:
+    store, done = Held(), []
+    with pytest.raises(KeyError), saver(store) as saving:
+        saving.save({}, 0, then=lambda: done.append(0))
+        store.gate.set()
+        raise KeyError
+    assert done == [0]
