@@ -159,6 +159,7 @@ def test_a_training_that_cannot_go_on_says_so_and_is_not_taken_for_finished(
         assert [path.parent.name[:15] for path in tmp_path.glob("runs/*/*/manifest.json")] == ["checkpoint_0000"]
 
 
+@pytest.mark.long
 def test_a_training_that_fails_twice_in_the_same_way_is_given_up(
     local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
