@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from cuhs.errors import CuhsError
+from cuhs.machine import temporary_folder
 
 # The exit code of a process whose Ray was killed.
 RAY_LOST = 70
@@ -107,9 +108,10 @@ def _knock(address: str) -> None:
 
 def _new_folder() -> Path:
     """A new folder for Ray's sockets and logs, with a short path; those of processes that ended are deleted."""
-    parent = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
-    if len(os.fsencode(parent)) > LONGEST_FOLDER:
-        parent = Path("/tmp")
+    wanted = os.environ.get("RAY_TMPDIR", "")
+    fits = wanted and len(os.fsencode(wanted)) <= LONGEST_FOLDER
+    parent = Path(wanted if fits else temporary_folder(LONGEST_FOLDER))
+    parent.mkdir(parents=True, exist_ok=True)
     for old in sorted(parent.glob(f"{FOLDERS}*")):
         owner = old.name.removeprefix(FOLDERS).partition("-")[0]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
@@ -124,7 +126,9 @@ def _watch() -> None:
     while not _left.wait(LOOK_S):
         lost = [name for process, name in own.items() if not _runs(process)]
         if lost and not _left.is_set():
-            log.warning("Ray's own process %s was killed on this machine", lost[0])
+            log.warning(
+                "Ray's own process %s was killed on this machine; what it worked on has to start again", lost[0]
+            )
             for process in me.children(recursive=True):
                 with suppress(psutil.NoSuchProcess):
                     process.kill()

@@ -4,7 +4,6 @@ A process cannot outlive the Ray that it has started: Ray's C++ ends it. Work th
 therefore done by a child, and this process, which knows nothing of Ray, starts another one.
 """
 
-import itertools
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -36,7 +35,8 @@ def supervised(work: Callable[[], object], most: int) -> int:
         CuhsError: the process was lost more often.
     """
     spawn = multiprocessing.get_context("spawn")
-    for lost in itertools.count():
+    lost = 0
+    while True:
         ours, theirs = spawn.Pipe(duplex=False)
         child = spawn.Process(target=_child, args=(work, theirs))
         with _forwarding(child) as asked:
@@ -52,13 +52,13 @@ def supervised(work: Callable[[], object], most: int) -> int:
             ours.close()
         if asked:
             return 128 + asked[-1]
-        if lost == most:
+        lost += 1
+        if lost == most + 1:
             raise CuhsError(
-                f"compute.max_failures: the process that does the work, or its Ray, was killed {lost + 1} times "
+                f"compute.max_failures: the process that does the work, or its Ray, was killed {lost} times "
                 f"(its last exit code is {child.exitcode}); the same command goes on from the last checkpoint"
             )
         log.warning("the process that does the work was lost with its Ray; starting both anew")
-    raise AssertionError("unreachable")
 
 
 def _child(work: Callable[[], object], over: Connection) -> None:

@@ -73,12 +73,11 @@ class Board:
         """Whether the training has to end."""
         return self._stopped
 
-    def failed(self, rank: int, error: str, trace: str) -> bool:
-        """Remember a worker's error; returns whether the same one came before, so that the training is hopeless."""
+    def failed(self, rank: int, error: str, trace: str) -> None:
+        """Remember a worker's error; if the same one came before, the training is hopeless."""
         if (rank, error) in self._errors:
             self._hopeless = Hopeless(error, trace)
         self._errors.add((rank, error))
-        return self._hopeless is not None
 
     def hopeless(self) -> Hopeless | None:
         """The error that came twice, if one did."""
@@ -102,6 +101,15 @@ class Post(Protocol):
 
     def ask(self, name: str, *args: Any) -> Any:
         """The result of the board's method of this name."""
+
+
+def hopeless(board: Post) -> Hopeless | None:
+    """The error that came twice, if one did and the board is there to tell."""
+    try:
+        found: Hopeless | None = board.ask("hopeless")
+        return found
+    except Exception:  # a board that is lost or slow must not end a training
+        return None
 
 
 class Direct:

@@ -18,7 +18,7 @@ from pipelines.base.signals import on_sigterm
 from pipelines.cluster.joining import leave_ray, start_ray
 from pipelines.cluster.resources import resources, scaling
 from pipelines.training import runs
-from pipelines.training.board import ByActor, Hopeless
+from pipelines.training.board import ByActor, hopeless
 from pipelines.training.progress import showing
 from pipelines.training.worker import Make, work_on_ray
 
@@ -91,24 +91,13 @@ def run_workers(
         try:
             result = _with_new_controllers(fit, name, most)
         except (ray.train.TrainingFailedError, ray.exceptions.RayActorError) as error:
-            runs.raise_reason(name, _hopeless(board))
+            runs.raise_reason(name, hopeless(board))
             kind = ControllerLost if isinstance(error, ray.exceptions.RayActorError) else CuhsError
             raise kind(
                 f"{name}: broken off ({_last_line(error)}); compute.max_failures is {most}; the same command goes on "
                 "from the last checkpoint"
             ) from error
     runs.raise_reason(name, result.return_value)
-
-
-def _hopeless(board: ByActor) -> Hopeless | None:
-    """The error that came twice, if the board is still there to tell."""
-    import ray
-
-    try:
-        found: Hopeless | None = board.ask("hopeless")
-        return found
-    except ray.exceptions.RayError:
-        return None
 
 
 class Anew(Enum):

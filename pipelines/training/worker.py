@@ -16,7 +16,7 @@ from pipelines.base.params import Params, with_values
 from pipelines.base.signals import Terminated
 from pipelines.storage.checkpoint_store import CheckpointStore
 from pipelines.storage.places import located
-from pipelines.training.board import Hopeless, Post
+from pipelines.training.board import Hopeless, Post, hopeless
 from pipelines.training.machine_metrics import AnyGauges, Gauges, MachineMetrics, NoGauges
 from pipelines.training.preemption import Notices
 from pipelines.training.progress import WorkerProgress
@@ -89,8 +89,7 @@ def work(task: Task, team: Team, gauges: AnyGauges) -> BaseException | Hopeless 
 
     Such an error would come again. It is returned because all workers are restarted after a raised one.
     """
-    known: Hopeless | None = task.board.ask("hopeless")
-    if known:
+    if known := hopeless(task.board):
         return known
     torch.set_num_threads(team.threads)
     where = Where()
@@ -104,12 +103,11 @@ def work(task: Task, team: Team, gauges: AnyGauges) -> BaseException | Hopeless 
                 raise
             text = " ".join(str(error).split())[:QUOTED]
             what = f"epoch {where.epoch + 1}, step {where.step + 1}: {type(error).__name__}: {text}"
-            again = task.board.ask("failed", team.rank, what, traceback.format_exc())
+            task.board.tell("failed", team.rank, what, traceback.format_exc())
             # Other workers wait for this one; they end only if it raises.
-            if not again or team.size > 1:
-                raise
-            hopeless: Hopeless = task.board.ask("hopeless")
-            return hopeless
+            if team.size == 1 and (known := hopeless(task.board)):
+                return known
+            raise
     return None
 
 

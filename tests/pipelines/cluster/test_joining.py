@@ -41,6 +41,7 @@ def test_rays_folder_is_short_and_those_of_dead_processes_are_deleted(
         assert new.parent == short
         assert [folder.exists() for folder in (dead, alive, other)] == [False, True, True]
         monkeypatch.setenv("RAY_TMPDIR", str(tmp_path_factory.mktemp("a" * 60)))
+        monkeypatch.setattr(tempfile, "tempdir", "/tmp")
         far = joining._new_folder()
         assert far.parent == Path("/tmp")
         far.rmdir()

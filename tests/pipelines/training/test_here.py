@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,10 +106,21 @@ def raising(error: BaseException, times: int) -> Callable[[int, int], None]:
     return before
 
 
-def test_one_worker_needs_no_ray(undisturbed: Any) -> None:
-    assert "pipelines.training.ray_training" in sys.modules
-    ray = sys.modules.get("ray")
-    assert ray is None or not ray.is_initialized()
+def test_one_worker_needs_no_ray_and_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OnRay(Exception):
+        pass
+
+    def on_ray(*args: object) -> None:
+        raise OnRay
+
+    monkeypatch.setattr(start, "train_on_ray", on_ray)
+    train()
+    p, run = params.load(PARAMS), Tracked()
+    with pytest.raises(OnRay):
+        start.train(Fit, params.with_values(p, {"compute.workers": 2}), {}, NAME, run)  # type: ignore[arg-type]
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    with pytest.raises(OnRay):
+        start.train(Fit, p, {}, NAME, run)  # type: ignore[arg-type]
 
 
 def test_a_killed_training_goes_on(undisturbed: Any) -> None:

@@ -60,9 +60,9 @@ def test_all_that_is_told_is_tracked_though_one_entry_fails(caplog: pytest.LogCa
 
 def test_an_error_that_comes_to_the_same_worker_twice_is_hopeless() -> None:
     board = Board()
-    assert not board.failed(0, "epoch 1, step 2: ValueError: short", "first")
-    assert not board.failed(1, "epoch 1, step 2: ValueError: short", "other")
-    assert not board.failed(0, "epoch 1, step 3: ValueError: short", "later")
+    board.failed(0, "epoch 1, step 2: ValueError: short", "first")
+    board.failed(1, "epoch 1, step 2: ValueError: short", "other")
+    board.failed(0, "epoch 1, step 3: ValueError: short", "later")
     assert board.hopeless() is None
-    assert board.failed(0, "epoch 1, step 2: ValueError: short", "second")
+    board.failed(0, "epoch 1, step 2: ValueError: short", "second")
     assert board.hopeless() == Hopeless("epoch 1, step 2: ValueError: short", "second")
