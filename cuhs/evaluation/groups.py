@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cuhs.evaluation import bootstrap
+from cuhs.evaluation import intervals
 from cuhs.evaluation.features import ALL, Features
 from cuhs.evaluation.ranking import Ranking, rank
 
@@ -49,8 +49,8 @@ def evaluate_groups(
         gallery: the gallery; a distractor is in every group that its row names.
         ranks: values of K for the CMC.
         chunk_mb: see :func:`.ranking.rank`.
-        resamples: see :func:`.bootstrap.interval`.
-        seed: see :func:`.bootstrap.interval`.
+        resamples: see :func:`.intervals.interval`.
+        seed: see :func:`.intervals.interval`.
         ranker: :func:`.ranking.rank` or :func:`.reranking.rank_reranked`.
 
     Returns:
@@ -75,7 +75,7 @@ def measures(ranking: Ranking, pids: np.ndarray, ranks: Sequence[int], resamples
     valid = ranking.valid
     per_query = [ranking.ap, ranking.inp, *(ranking.first_hit <= k for k in ranks)]
     values = 100.0 * np.stack([column[valid] for column in per_query], axis=1)
-    low, high = bootstrap.interval(values, pids[valid], resamples=resamples, seed=seed)
+    low, high = intervals.interval(values, pids[valid], resamples=resamples, seed=seed)
     metrics: Metrics = {}
     for (name, value), lower, upper in zip(ranking.percentages(ranks).items(), low, high, strict=True):
         metrics |= {name: _rounded(value), f"{name}_low": _rounded(lower), f"{name}_high": _rounded(upper)}

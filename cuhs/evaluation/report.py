@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cuhs.evaluation.bootstrap import Difference
+from cuhs.evaluation.intervals import Difference
 from cuhs.evaluation.examples import Example
 from cuhs.evaluation.groups import Metrics
 from cuhs.evaluation.thresholds import OperatingPoint

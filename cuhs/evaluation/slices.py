@@ -29,8 +29,8 @@ def by_query(
         pids: (Q,) int or str, identities of the queries.
         labels: (Q,) of any kind, such as the source, or whether a query is occluded.
         ranks: values of K for the CMC.
-        resamples: see :func:`.bootstrap.interval`.
-        seed: see :func:`.bootstrap.interval`.
+        resamples: see :func:`.intervals.interval`.
+        seed: see :func:`.intervals.interval`.
 
     Returns:
         Measures by label (as text), sorted; None where no query of that label has a true match.
@@ -76,8 +76,8 @@ def by_pair(
         gallery_labels: (G,) of any kind.
         ranks: values of K for the CMC.
         chunk_mb: see :func:`.ranking.rank`.
-        resamples: see :func:`.bootstrap.interval`.
-        seed: see :func:`.bootstrap.interval`.
+        resamples: see :func:`.intervals.interval`.
+        seed: see :func:`.intervals.interval`.
 
     Returns:
         Measures by ``query label → gallery label``, sorted; pairs without a true match are left out.

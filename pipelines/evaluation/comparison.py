@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 
 from cuhs.csv_files import read_csv
 from cuhs.errors import CuhsError
-from cuhs.evaluation.bootstrap import Difference, paired
+from cuhs.evaluation.intervals import Difference, paired
 from pipelines.evaluation.tables import QUERY_COLUMNS
 from pipelines.tracking.mlflow_store import does_not_answer, reader
 from pipelines.tracking.registry import NOT_THERE, run_of

@@ -1,6 +1,6 @@
 """Registers an evaluated model as a version in MLflow's registry, and makes it the champion if it is better.
 
-Better means better on the same queries, by a paired bootstrap over identities, in the metric that ``registry.metric``
+Better means better on the same queries, by a paired t-test over identities, in the metric that ``registry.metric``
 names.
 """
 

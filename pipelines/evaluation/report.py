@@ -13,7 +13,7 @@ from cuhs.data.augment import STORED
 from cuhs.data.dataset import PersonImages
 from cuhs.data.shards import read_summary
 from cuhs.evaluation import figures, report
-from cuhs.evaluation.bootstrap import Difference
+from cuhs.evaluation.intervals import Difference
 from cuhs.evaluation.examples import Example, Look, examples
 from cuhs.evaluation.features import ALL
 from cuhs.explain import similarity_maps

@@ -1,6 +1,6 @@
 """Stage ``register``: makes the evaluated model a version in MLflow's registry, and the champion if it is better.
 
-Better means better on the same queries, by a paired bootstrap over identities, in the metric that ``registry.metric``
+Better means better on the same queries, by a paired t-test over identities, in the metric that ``registry.metric``
 names.
 """
 

@@ -10,7 +10,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from cuhs.evaluation import figures, report
-from cuhs.evaluation.bootstrap import Difference
+from cuhs.evaluation.intervals import Difference
 from cuhs.evaluation.examples import Look, examples
 from cuhs.evaluation.features import Features
 from cuhs.evaluation.groups import evaluate_groups
