@@ -25,10 +25,14 @@ def similarity_maps(model: CUHS, first: Tensor, second: Tensor) -> dict[str, tup
     with torch.enable_grad():
         features, maps = model.features_and_maps(torch.stack([first, second]))
         necked = model.classified(features)
-        similarity = torch.stack([F.cosine_similarity(pair[:1], pair[1:]) for pair in necked.values()]).sum()
-        gradients = torch.autograd.grad(similarity, list(maps.values()))
+        gradients = {
+            # Each by itself: stripes share one map.
+            name: torch.autograd.grad(F.cosine_similarity(pair[:1], pair[1:]), maps[name], retain_graph=True)[0]
+            for name, pair in necked.items()
+        }
     heats = {}
-    for (name, activation), gradient in zip(maps.items(), gradients, strict=True):
+    for name, gradient in gradients.items():
+        activation = maps[name]
         heat = (activation * gradient).sum(1).relu().detach().float().cpu()
         heats[name] = (heat[0], heat[1])
     return heats

@@ -96,8 +96,8 @@ def total_loss(
     """Eq. 14 summed over the branches; the metric loss sees the batches of all workers.
 
     Args:
-        features: {branch: (n, c)} of this worker.
-        logits: {branch: (n, classes)} of this worker.
+        features: {branch: (n, c)} of this worker, of the branches that the metric loss compares.
+        logits: {branch: (n, classes)} of this worker, of all branches.
         labels: (n,) int64 of this worker.
         metric: metric loss.
         eta_1: weight of the cross-entropy (Eq. 12).
@@ -111,12 +111,14 @@ def total_loss(
     all_labels = _gather(labels)
     total = torch.zeros((), device=labels.device)
     terms: dict[str, Tensor] = {}
-    for branch, feature in features.items():
-        cross_entropy = F.cross_entropy(logits[branch].float(), labels, label_smoothing=label_smoothing)
-        mined = metric(_GatherWithGradient.apply(feature.float()), all_labels)
-        total = total + eta_1 * cross_entropy + eta_2 * mined
+    for branch, scores in logits.items():
+        cross_entropy = F.cross_entropy(scores.float(), labels, label_smoothing=label_smoothing)
+        total = total + eta_1 * cross_entropy
         terms[f"cross_entropy/{branch}"] = cross_entropy.detach()
-        terms[f"metric/{branch}"] = mined.detach()
+        if branch in features:
+            mined = metric(_GatherWithGradient.apply(features[branch].float()), all_labels)
+            total = total + eta_2 * mined
+            terms[f"metric/{branch}"] = mined.detach()
     return total, terms
 
 

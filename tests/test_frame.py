@@ -64,6 +64,13 @@ def test_every_choice_of_data_and_variant_composes_to_valid_parameters(compose: 
         assert (p.profile, p.data.name, p.variant) == (profile, data, variant)
 
 
+@pytest.mark.parametrize("profile", ["quickstart", "paper"])
+@pytest.mark.parametrize("peer", choices("variant/peer"))
+def test_every_peer_composes_to_valid_parameters(compose: Any, peer: str, profile: str) -> None:
+    p = parse(yaml.safe_load(compose(f"profile={profile}", f"variant=peer/{peer}")), peer)
+    assert p.variant == peer
+
+
 def test_variants_differ_in_nothing_but_their_streams(compose: Any) -> None:
     same_streams: dict[str, list[str]] = {}
     rests = []

@@ -45,7 +45,23 @@ class PartStream(Config):
     reduction: int = Field(2, ge=1, le=64, description="r of the channel attention")
 
 
-Stream = Annotated[GlobalStream | InstanceStream | PartStream, Field(discriminator="kind")]
+class StripesStream(Config):
+    """Stream cut into horizontal stripes, each a feature of its own (PCB, Sun et al. 2018; MGN, Wang et al. 2018).
+
+    Only the whole map's feature takes part in the metric loss, as in both.
+    """
+
+    kind: Literal["stripes"] = "stripes"
+    parts: int = Field(6, ge=2, le=16, description="number of stripes")
+    whole: bool = Field(False, description="whether the whole map gives a feature as well, named as the stream")
+    pooling: Pooling = "gap"
+
+    def names(self, stream: str) -> list[str]:
+        """Return the names of the stream's features: the whole map's, and one for each stripe from the top."""
+        return [stream] * self.whole + [f"{stream}{i + 1}" for i in range(self.parts)]
+
+
+Stream = Annotated[GlobalStream | InstanceStream | PartStream | StripesStream, Field(discriminator="kind")]
 StreamName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 
 
@@ -70,7 +86,7 @@ class NetworkConfig(Config):
         names = Counter(
             feature
             for name, s in self.streams.items()
-            for feature in (s.names(name) if isinstance(s, InstanceStream) else [name])
+            for feature in (s.names(name) if isinstance(s, InstanceStream | StripesStream) else [name])
         )
         if twice := [name for name, count in names.items() if count > 1]:
             raise ValueError(f"two streams have a feature called {', '.join(twice)}; rename one of them")

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from cuhs.errors import CuhsError
 from cuhs.network.backbone import Backbone, backbone
-from cuhs.network.config import GlobalStream, InstanceStream, NetworkConfig
+from cuhs.network.config import GlobalStream, InstanceStream, NetworkConfig, StripesStream
 from cuhs.network.head_shoulder import HSL, FrozenHSL, theta_to_box
-from cuhs.network.streams import Global, Instance, Part
+from cuhs.network.streams import Global, Instance, Part, Stripes
 
 
 class CUHS(nn.Module):
@@ -21,6 +21,10 @@ class CUHS(nn.Module):
         config: configuration of the network.
         hsl: trained localiser, required if a stream learns its region; it is frozen.
         pretrained: whether to load ``config.weights``; false if weights are loaded afterwards.
+
+    Attributes:
+        widths: {branch: c}.
+        mined: the branches whose features the metric loss compares: all but stripes.
     """
 
     def __init__(self, config: NetworkConfig, hsl: HSL | None = None, pretrained: bool = True) -> None:
@@ -37,10 +41,12 @@ class CUHS(nn.Module):
         self.widths: dict[str, int] = {}
         for stream in self.streams:
             self.widths |= cast(dict[str, int], stream.widths)
+        unmined = [stream.unmined for stream in self.streams if isinstance(stream, Stripes)]
+        self.mined = tuple(name for name in self.widths if not any(name in names for names in unmined))
         self.necks = nn.ModuleDict({name: _neck(config.neck, width) for name, width in self.widths.items()})
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Map images (N, 3, H, W) to one feature (N, c) for each branch, the input of the metric loss."""
+        """Map images (N, 3, H, W) to one feature (N, c) for each branch; those of :attr:`mined` enter the metric loss."""
         return self.features_and_maps(images)[0]
 
     def classified(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -88,6 +94,8 @@ def _stream(name: str, parts: Backbone, stream: object, channels: int) -> nn.Mod
         return Global(name, parts, stream, channels)
     if isinstance(stream, InstanceStream):
         return Instance(name, parts, stream, channels)
+    if isinstance(stream, StripesStream):
+        return Stripes(name, parts, stream, channels)
     return Part(name, parts, stream, channels)  # type: ignore[arg-type]
 
 

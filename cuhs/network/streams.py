@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from cuhs.network.attention import HAN, exploration_mask
 from cuhs.network.backbone import Backbone
-from cuhs.network.config import GlobalStream, InstanceStream, PartStream
+from cuhs.network.config import GlobalStream, InstanceStream, PartStream, StripesStream
 from cuhs.network.head_shoulder import crop
 from cuhs.network.pooling import GAP, pooling
 
@@ -89,3 +89,29 @@ class Part(nn.Module):
         if theta is not None and self.region == "learned":
             return crop(features, theta, self.size or (-(-features.shape[2] // 3), features.shape[3]))
         return features.tensor_split(3, dim=2)[THIRDS[self.region]]
+
+
+class Stripes(nn.Module):
+    """Stream of stripes: BN block, then pooling and reduction of each stripe, and of the whole map if it counts."""
+
+    def __init__(self, name: str, parts: Backbone, config: StripesStream, channels: int) -> None:
+        super().__init__()
+        self.parts, self.whole = config.parts, config.whole
+        self.block = parts.block()
+        self.pool = pooling(config.pooling)
+        names = config.names(name)
+        self.reduces = nn.ModuleDict({each: Reduction(parts.width, channels) for each in names})
+        self.widths = dict.fromkeys(names, channels)
+        self.unmined = frozenset(names[config.whole :])
+
+    def forward(self, base: Tensor, theta: Tensor | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Map the base's output to {name: feature (N, c)}, and {name: map (N, C, H, W)}, the whole map for each."""
+        features = self.block(base)
+        stripes = [features] * self.whole + self._cut(features)
+        pooled = zip(self.reduces.items(), stripes, strict=True)
+        return {name: reduce(self.pool(part)) for (name, reduce), part in pooled}, dict.fromkeys(self.widths, features)
+
+    def _cut(self, features: Tensor) -> list[Tensor]:
+        """Cut into stripes as adaptive pooling does: they overlap where the rows do not divide."""
+        rows, parts = features.shape[2], self.parts
+        return [features[:, :, i * rows // parts : -(-(i + 1) * rows // parts)] for i in range(parts)]

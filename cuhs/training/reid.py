@@ -31,10 +31,11 @@ class Classified(nn.Module):
             nn.init.normal_(cast(Tensor, classifier.weight), std=0.001)
 
     def forward(self, images: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Map images (n, 3, H, W) to features {branch: (n, c)} and logits {branch: (n, identities)}."""
+        """Map images (n, 3, H, W) to the metric loss's features {branch: (n, c)}, and logits {branch: (n, identities)}."""
         features = self.network(images)
         necked = self.network.classified(features)
-        return features, {name: self.classifiers[name](necked[name]) for name in features}
+        logits = {name: self.classifiers[name](necked[name]) for name in features}
+        return {name: features[name] for name in self.network.mined}, logits
 
 
 def train_epoch(

@@ -6,7 +6,7 @@ from pathlib import Path
 from cuhs.data.shards import read_summary
 from cuhs.errors import CuhsError
 from cuhs.files import read_file, write_file
-from cuhs.network.config import GlobalStream, InstanceStream, PartStream
+from cuhs.network.config import InstanceStream, PartStream, Stream, StripesStream
 from pipelines.base.params import Params
 from pipelines.base.paths import DATASET, RUNS
 from pipelines.base.versions import data_digest
@@ -107,11 +107,13 @@ def description(params: Params, kind: str) -> str:
     )
 
 
-def _stream(stream: GlobalStream | InstanceStream | PartStream) -> str:
+def _stream(stream: Stream) -> str:
     match stream:
         case InstanceStream():
             return f"{stream.branches} branches, top-k {stream.top_k}" if stream.branches == 2 else "1 branch"
         case PartStream():
             return f"{stream.region} region"
+        case StripesStream():
+            return f"{stream.parts} stripes, {stream.pooling}"
         case _:
             return stream.pooling

@@ -1,8 +1,11 @@
 """The whole network: variants as mappings of streams, retrieval feature, frozen localiser."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+import yaml
 from pydantic import ValidationError
 
 from cuhs.errors import CuhsError
@@ -12,6 +15,7 @@ from cuhs.training.config import ReIDTraining
 from cuhs.training.reid import Classified
 from cuhs.training.schedule import adam
 
+PEERS = Path(__file__).parents[2] / "pipelines/conf/variant/peer"
 BN, IN, LEARNED = {"kind": "global"}, {"kind": "instance", "top_k": 2}, {"kind": "part"}
 
 
@@ -26,6 +30,10 @@ VARIANTS = {
     "bn": ({"bn": BN}, {"bn": 8}),
     "one_in": ({"in": IN | {"branches": 1}}, {"in": 8}),
     "two_in": ({"in": IN}, {"in1": 8, "in2": 8}),
+    "stripes": (
+        {"bn": BN, "body": {"kind": "stripes", "parts": 2, "whole": True}},
+        {"bn": 8, "body": 8, "body1": 8, "body2": 8},
+    ),
     "thirds": (
         {name: {"kind": "part", "region": name} for name in ("upper", "middle", "lower")},
         {"upper": 8, "middle": 8, "lower": 8},
@@ -103,6 +111,38 @@ def test_size_in_mib_is_four_bytes_a_parameter() -> None:
     assert parameter_mib(torch.nn.Linear(1024, 256)) == pytest.approx(1 + 256 * 4 / 2**20)
 
 
+# ResNet-50 without its classifier: the stem, two stages and res_conv4_1, and what is left of it.
+RES_CONV4_1 = 512 * 256 + 256 * 256 * 9 + 256 * 1024 + 512 * 1024 + 2 * (256 + 256 + 1024 + 1024)
+BASE = 9_536 + 215_808 + 1_219_584 + RES_CONV4_1
+TAIL, WIDTH = 23_508_032 - BASE, 2048
+
+
+@pytest.mark.parametrize(
+    ("variant", "parameters", "mined"),
+    [
+        ("pcb", BASE + TAIL + 6 * WIDTH * 256, []),
+        # The paper's Table 2 has 262.5 MiB for MGN, which is this.
+        ("mgn", BASE + 3 * TAIL + 8 * WIDTH * 256, ["global", "two", "three"]),
+    ],
+)
+def test_the_peers_of_table_2_have_their_size_and_compare_whole_maps(
+    variant: str, parameters: int, mined: list[str]
+) -> None:
+    streams = yaml.safe_load((PEERS / f"{variant}.yaml").read_text())["network"]["streams"]
+    model = CUHS(config(streams, backbone="resnet50", channels=256))
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    assert list(model.mined) == mined
+
+
+def test_only_whole_maps_enter_the_metric_loss_and_all_branches_are_classified() -> None:
+    model = Classified(CUHS(config({"body": {"kind": "stripes", "parts": 2, "whole": True}})), identities=3)
+    features, logits = model(torch.rand(2, 3, 64, 32))
+    assert list(features) == ["body"]
+    assert {name: tuple(logit.shape) for name, logit in logits.items()} == dict.fromkeys(
+        ("body", "body1", "body2"), (2, 3)
+    )
+
+
 # Configurations that cannot be
 
 
@@ -117,6 +157,8 @@ def test_size_in_mib_is_four_bytes_a_parameter() -> None:
         ({"in": IN | {"top_k": -1}}, "greater than or equal to 0"),
         ({"hs": LEARNED | {"size": (0, 4)}}, "greater than or equal to 1"),
         ({"in": IN, "in1": BN}, "two streams have a feature called in1"),
+        ({"body": {"kind": "stripes"}, "body6": BN}, "two streams have a feature called body6"),
+        ({"body": {"kind": "stripes", "parts": 1}}, "greater than or equal to 2"),
         ({"head.shoulder": BN}, "match pattern"),
     ],
 )

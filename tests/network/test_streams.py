@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from cuhs.network.backbone import Backbone
-from cuhs.network.config import GlobalStream, InstanceStream, PartStream
-from cuhs.network.streams import Global, Instance, Part, Reduction
+from cuhs.network.config import GlobalStream, InstanceStream, PartStream, StripesStream
+from cuhs.network.streams import Global, Instance, Part, Reduction, Stripes
 
 THETA = torch.tensor([[1.0, 1 / 3, 0.0, -2 / 3], [0.5, 1 / 3, 0.0, 0.0]])
 
@@ -127,3 +127,20 @@ def test_the_part_stream_attends_before_it_pools(parts: Backbone, base: torch.Te
     attended = f_c / (1 + np.exp(-f_c.sum(1, keepdims=True)))
     pooled = (np.maximum(attended, 1e-6) ** 3).mean((2, 3)) ** (1 / 3)
     np.testing.assert_allclose(features["hs"].detach(), pooled @ weight(stream.reduce).T, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("count", "bounds"), [(3, [(0, 2), (2, 4), (4, 6)]), (4, [(0, 2), (1, 3), (3, 5), (4, 6)])])
+def test_stripes_are_those_of_adaptive_pooling(
+    parts: Backbone, base: torch.Tensor, count: int, bounds: list[tuple[int, int]]
+) -> None:
+    stream = Stripes("body", parts, StripesStream(parts=count, whole=True), 3).eval()
+    features, maps = stream(base, None)
+    whole = maps["body"].detach()
+    assert [*features] == [*maps] == [*stream.widths] == ["body", *(f"body{i + 1}" for i in range(count))]
+    pooled = torch.nn.functional.adaptive_avg_pool2d(whole, (count, 1))[..., 0]
+    for i, (start, end) in enumerate(bounds):
+        name = f"body{i + 1}"
+        torch.testing.assert_close(whole[:, :, start:end].mean((2, 3)), pooled[:, :, i])
+        expected = pooled[:, :, i].numpy() @ weight(stream.reduces[name]).T
+        np.testing.assert_allclose(features[name].detach(), expected, rtol=1e-4, atol=1e-6)
+    assert stream.unmined == {f"body{i + 1}" for i in range(count)}
