@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from cuhs.config import Config
 
@@ -12,6 +12,15 @@ Pooling = Literal["gap", "gmp", "gem"]
 Cells = Annotated[int, Field(ge=1, le=256)]
 Height = Annotated[int, Field(ge=32, le=2048)]
 Width = Annotated[int, Field(ge=16, le=2048)]
+
+
+def _cells_or_share(peaks: int | float) -> int | float:
+    if isinstance(peaks, float) and peaks >= 1:
+        raise ValueError(f"a share of the map is below 1, and a number of cells is whole, got {peaks}")
+    return peaks
+
+
+Peaks = Annotated[int | float, Field(ge=0, le=2**14), AfterValidator(_cells_or_share)]
 
 
 class GlobalStream(Config):
@@ -27,7 +36,13 @@ class InstanceStream(Config):
 
     kind: Literal["instance"] = "instance"
     branches: Literal[1, 2] = 2
-    top_k: int = Field(5, ge=0, le=2**14, description="spatial peaks of the first branch hidden from the second")
+    top_k: Peaks = Field(5, description="peaks of the first branch hidden from the second: cells, or a share below 1")
+
+    def peaks(self, cells: int) -> int:
+        """Return how many cells of a map are hidden; a share is rounded, but hides one cell at least unless it is 0."""
+        if isinstance(self.top_k, int):
+            return self.top_k
+        return max(round(self.top_k * cells), 1 if self.top_k else 0)
 
     def names(self, stream: str) -> list[str]:
         """Return the names of the stream's features, one for each branch."""

@@ -49,7 +49,7 @@ class Instance(nn.Module):
 
     def __init__(self, name: str, parts: Backbone, config: InstanceStream, channels: int) -> None:
         super().__init__()
-        self.top_k = config.top_k
+        self.peaks = config.peaks
         self.names = config.names(name)
         self.blocks = nn.ModuleList(parts.instance_block() for _ in self.names)
         self.reduces = nn.ModuleList(Reduction(parts.width, channels) for _ in self.names)
@@ -60,7 +60,7 @@ class Instance(nn.Module):
         """Map the base's output to f^IN_1 and f^IN_2, and to the maps F_1 and F'_2 = F_2 ⊙ A' (Eq. 6)."""
         maps = [block(base) for block in self.blocks]
         if len(maps) == 2:
-            maps[1] = maps[1] * exploration_mask(maps[0], self.top_k)
+            maps[1] = maps[1] * exploration_mask(maps[0], self.peaks(maps[0].shape[2] * maps[0].shape[3]))
         features = [reduce(self.pool(m)) for reduce, m in zip(self.reduces, maps, strict=True)]
         return dict(zip(self.names, features, strict=True)), dict(zip(self.names, maps, strict=True))
 

@@ -16,7 +16,7 @@ from cuhs.config import Config
 from cuhs.data.sampler import check_share
 from cuhs.documents import in_short, place
 from cuhs.errors import CuhsError, cut, quoted
-from cuhs.network.config import Height, InstanceStream, NetworkConfig, PartStream, Width
+from cuhs.network.config import Height, InstanceStream, NetworkConfig, PartStream, Peaks, Width
 from cuhs.training.config import HslTraining, ReIDTraining, Seed
 from pipelines.base.yaml_files import read_yaml
 
@@ -122,6 +122,12 @@ class Tune(Config):
         return self
 
 
+class Exploration(Config):
+    """What the data's configuration chooses for the IN streams of all variants."""
+
+    top_k: Peaks = Field(5, description="`top_k` of the variants; for one experiment set network.streams.in.top_k")
+
+
 class Tracking(Config):
     """MLflow."""
 
@@ -133,6 +139,7 @@ class Params(Config):
 
     profile: str
     variant: str
+    exploration: Exploration = Exploration()
     synthesize: Synthesize
     data: DatasetConfig
     image: Image
@@ -149,7 +156,7 @@ class Params(Config):
     def _maps_are_large_enough(self) -> "Params":
         rows, columns = -(-self.image.height // STRIDE), -(-self.image.width // STRIDE)
         for name, stream in self.network.streams.items():
-            if isinstance(stream, InstanceStream) and stream.branches == 2 and stream.top_k >= rows * columns:
+            if isinstance(stream, InstanceStream) and stream.branches == 2 and stream.peaks(rows * columns) >= rows * columns:
                 raise ValueError(
                     f"network.streams.{name}.top_k: {stream.top_k} hides the whole {rows}×{columns} feature map of "
                     f"{self.image.height}×{self.image.width} images; choose at most {rows * columns - 1}"

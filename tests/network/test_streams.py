@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from cuhs.network.backbone import Backbone
@@ -144,3 +145,19 @@ def test_stripes_are_those_of_adaptive_pooling(
         expected = pooled[:, :, i].numpy() @ weight(stream.reduces[name]).T
         np.testing.assert_allclose(features[name].detach(), expected, rtol=1e-4, atol=1e-6)
     assert stream.unmined == {f"body{i + 1}" for i in range(count)}
+
+
+@pytest.mark.parametrize(("top_k", "hidden"), [(0, 0), (5, 5), (0.0, 0), (0.2, 5), (0.01, 1), (0.99, 24)])
+def test_peaks_are_a_number_of_cells_or_a_share_of_the_map(top_k: float, hidden: int) -> None:
+    assert InstanceStream(top_k=top_k).peaks(24) == hidden
+
+
+@pytest.mark.parametrize("top_k", [1.0, 5.0, -0.1])
+def test_a_share_of_one_and_more_is_refused(top_k: float) -> None:
+    with pytest.raises(ValidationError, match="share of the map is below 1|greater than or equal to 0"):
+        InstanceStream(top_k=top_k)
+
+
+def test_a_share_hides_that_part_of_the_first_map(parts: Backbone, base: torch.Tensor) -> None:
+    _, maps = Instance("in", parts, InstanceStream(top_k=0.25), 3).eval()(base, None)
+    assert ((maps["in2"] == 0).all(1).sum((1, 2)) >= 6).all()

@@ -130,9 +130,9 @@ def test_fewer_than_no_masked_peaks_are_refused(defaults: dict[str, Any]) -> Non
 
 
 def test_a_mask_over_the_whole_map_is_refused_before_anything_starts(defaults: dict[str, Any]) -> None:
-    message = refusal(changed(defaults, "network.streams.in.top_k", 18))
-    assert message.startswith("params.yaml: network.streams.in.top_k: 18 hides the whole 6×3 feature map")
-    assert params.parse(changed(defaults, "network.streams.in.top_k", 17))
+    message = refusal(changed(defaults, "network.streams.in.top_k", 15))
+    assert message.startswith("params.yaml: network.streams.in.top_k: 15 hides the whole 5×3 feature map")
+    assert params.parse(changed(defaults, "network.streams.in.top_k", 14))
 
 
 def test_thirds_of_a_map_of_two_rows_are_refused(defaults: dict[str, Any]) -> None:
@@ -240,8 +240,8 @@ def test_a_grid_needs_choices(defaults: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("workers", "line"),
     [
-        (3, "compute.workers: the 32 images of a batch do not divide among 3 workers; "),
-        (32, "compute.workers: 32 workers get one image each of a batch of 32, and batch normalisation needs two; "),
+        (3, "compute.workers: the 16 images of a batch do not divide among 3 workers; "),
+        (16, "compute.workers: 16 workers get one image each of a batch of 16, and batch normalisation needs two; "),
     ],
 )
 def test_workers_that_cannot_share_a_batch_are_refused(workers: int, line: str, defaults: dict[str, Any]) -> None:
