@@ -90,7 +90,9 @@ def main() -> None:
         ours, theirs = rejections(identities, 1, 0, arguments.draws)
         found["false"].append(ours)
         print(f"| a difference that is none | {identities} | {ours:.1f} % found | {theirs:.1f} % |", flush=True)
-    print("\n| trainings, spread of their luck | identities | covered | a difference that is none |\n|---|---|---|---|")
+    print(
+        "\n| trainings, spread of their luck | identities | covered | a difference that is none |\n|---|---|---|---|"
+    )
     for trainings, luck in ((3, 0.0), (3, 0.1), (3, 0.3), (5, 0.1)):
         for identities in IDENTITIES[::2]:
             ours, _ = coverage(

@@ -19,6 +19,7 @@ COMMANDS = {
     "ui": ("pipelines.commands.ui", "the MLflow UI on this machine, at the experiment's runs"),
     "leaderboard": ("pipelines.commands.leaderboard", "evaluated models, best first"),
     "compare": ("pipelines.commands.compare", "is model A better than model B?"),
+    "paper": ("pipelines.commands.paper", "a table of the paper: its figures beside ours"),
     "checkout": ("pipelines.commands.checkout", "code, parameters and data of a model"),
     "rank": ("pipelines.commands.rank", "rank a gallery larger than memory"),
     "submit": ("pipelines.commands.submit", "the command that submits a stage to a Ray cluster"),

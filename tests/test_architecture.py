@@ -58,13 +58,14 @@ ARROWS: dict[str, set[str]] = {
         *("cuhs", "pipelines.base", "pipelines.tracking", "pipelines.cluster", "pipelines.evaluation"),
         "pipelines.training",
     },
+    "pipelines.paper": {"cuhs", "pipelines.base", "pipelines.tracking", "pipelines.evaluation"},
     "pipelines.stages": {
         *("cuhs", "pipelines.base", "pipelines.cluster", "pipelines.evaluation", "pipelines.training"),
         "pipelines.tuning",
     },
     "pipelines.commands": {
         *("cuhs", "pipelines.base", "pipelines.storage", "pipelines.tracking", "pipelines.cluster"),
-        *("pipelines.evaluation", "pipelines.stages"),
+        *("pipelines.evaluation", "pipelines.paper", "pipelines.stages"),
     },
     # Names its commands as text and imports the one that is asked for.
     "pipelines.main": {"cuhs"},

@@ -73,7 +73,7 @@ def interval(
     tables = np.asarray(values, np.float64)
     tables = tables[None] if tables.ndim == 2 else tables
     sums, counts = _by_identity(tables, pids)
-    trainings, measures, identities = sums.shape
+    _, measures, identities = sums.shape
     if identities < 2:
         return np.full(measures, np.nan), np.full(measures, np.nan)
     deviations = _studentised(sums.mean(0), counts, resamples, seed)
@@ -125,7 +125,9 @@ def paired(a: np.ndarray, b: np.ndarray, pids: np.ndarray, *, level: float = 0.9
         raise CuhsError("paired test: needs queries of at least two identities")
     gains = sums_a[:, 0].mean(0) - sums_b[:, 0].mean(0)
     mean = float(gains.sum() / counts.sum())
-    spread = _sum(_over_identities(gains, counts), *(_over_trainings(side[:, 0], counts) for side in (sums_a, sums_b)))
+    spread = _sum(
+        _over_identities(gains, counts), *(_over_trainings(side[:, 0], counts) for side in (sums_a, sums_b))
+    )
     error = float(np.sqrt(spread.variance))
     half = error * _quantile(spread, level)
     if error == 0.0:

@@ -10,9 +10,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cuhs.evaluation.intervals import Difference
 from cuhs.evaluation.examples import Example
 from cuhs.evaluation.groups import Metrics
+from cuhs.evaluation.intervals import Difference
 from cuhs.evaluation.thresholds import OperatingPoint
 
 Picture = Figure | Image.Image

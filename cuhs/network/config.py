@@ -39,7 +39,7 @@ class InstanceStream(Config):
     top_k: Peaks = Field(5, description="peaks of the first branch hidden from the second: cells, or a share below 1")
 
     def peaks(self, cells: int) -> int:
-        """Return how many cells of a map are hidden; a share is rounded, but hides one cell at least unless it is 0."""
+        """Return how many cells of a map are hidden; a share above 0 hides at least one."""
         if isinstance(self.top_k, int):
             return self.top_k
         return max(round(self.top_k * cells), 1 if self.top_k else 0)

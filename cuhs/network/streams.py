@@ -109,7 +109,9 @@ class Stripes(nn.Module):
         features = self.block(base)
         stripes = [features] * self.whole + self._cut(features)
         pooled = zip(self.reduces.items(), stripes, strict=True)
-        return {name: reduce(self.pool(part)) for (name, reduce), part in pooled}, dict.fromkeys(self.widths, features)
+        return {name: reduce(self.pool(part)) for (name, reduce), part in pooled}, dict.fromkeys(
+            self.widths, features
+        )
 
     def _cut(self, features: Tensor) -> list[Tensor]:
         """Cut into stripes as adaptive pooling does: they overlap where the rows do not divide."""

@@ -31,7 +31,7 @@ class Classified(nn.Module):
             nn.init.normal_(cast(Tensor, classifier.weight), std=0.001)
 
     def forward(self, images: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Map images (n, 3, H, W) to the metric loss's features {branch: (n, c)}, and logits {branch: (n, identities)}."""
+        """Map images (n, 3, H, W) to features {mined branch: (n, c)} and logits {branch: (n, identities)}."""
         features = self.network(images)
         necked = self.network.classified(features)
         logits = {name: self.classifiers[name](necked[name]) for name in features}

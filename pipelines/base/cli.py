@@ -34,6 +34,14 @@ def parser(prog: str, doc: str | None) -> argparse.ArgumentParser:
     )
 
 
+def count(text: str) -> int:
+    """A whole number from 1, for arguments."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
 def run(work: Callable[[], object]) -> int:
     """Run a command's work and turn its errors into exit codes.
 

@@ -139,7 +139,7 @@ class Params(Config):
 
     profile: str
     variant: str
-    exploration: Exploration = Exploration()
+    exploration: Exploration = Exploration(top_k=5)
     synthesize: Synthesize
     data: DatasetConfig
     image: Image
@@ -156,7 +156,11 @@ class Params(Config):
     def _maps_are_large_enough(self) -> "Params":
         rows, columns = -(-self.image.height // STRIDE), -(-self.image.width // STRIDE)
         for name, stream in self.network.streams.items():
-            if isinstance(stream, InstanceStream) and stream.branches == 2 and stream.peaks(rows * columns) >= rows * columns:
+            if (
+                isinstance(stream, InstanceStream)
+                and stream.branches == 2
+                and stream.peaks(rows * columns) >= rows * columns
+            ):
                 raise ValueError(
                     f"network.streams.{name}.top_k: {stream.top_k} hides the whole {rows}×{columns} feature map of "
                     f"{self.image.height}×{self.image.width} images; choose at most {rows * columns - 1}"

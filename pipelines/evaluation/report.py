@@ -13,9 +13,9 @@ from cuhs.data.augment import STORED
 from cuhs.data.dataset import PersonImages
 from cuhs.data.shards import read_summary
 from cuhs.evaluation import figures, report
-from cuhs.evaluation.intervals import Difference
 from cuhs.evaluation.examples import Example, Look, examples
 from cuhs.evaluation.features import ALL
+from cuhs.evaluation.intervals import Difference
 from cuhs.explain import similarity_maps
 from cuhs.network.cuhs import CUHS
 from pipelines.base.paths import DATASET

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cuhs.evaluation import report
-from cuhs.evaluation.intervals import Difference
 from cuhs.evaluation.examples import Example, Found, Look
+from cuhs.evaluation.intervals import Difference
 from cuhs.evaluation.thresholds import OperatingPoint
 
 

@@ -154,7 +154,7 @@ def test_peaks_are_a_number_of_cells_or_a_share_of_the_map(top_k: float, hidden:
 
 @pytest.mark.parametrize("top_k", [1.0, 5.0, -0.1])
 def test_a_share_of_one_and_more_is_refused(top_k: float) -> None:
-    with pytest.raises(ValidationError, match="share of the map is below 1|greater than or equal to 0"):
+    with pytest.raises(ValidationError, match=r"share of the map is below 1|greater than or equal to 0"):
         InstanceStream(top_k=top_k)
 
 

@@ -10,10 +10,10 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from cuhs.evaluation import figures, report
-from cuhs.evaluation.intervals import Difference
 from cuhs.evaluation.examples import Look, examples
 from cuhs.evaluation.features import Features
 from cuhs.evaluation.groups import evaluate_groups
+from cuhs.evaluation.intervals import Difference
 
 pytestmark = pytest.mark.system
 
