@@ -46,7 +46,7 @@ class CUHS(nn.Module):
         self.necks = nn.ModuleDict({name: _neck(config.neck, width) for name, width in self.widths.items()})
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Map images (N, 3, H, W) to a feature (N, c) for each branch; the metric loss takes those of :attr:`mined`."""
+        """Map images (N, 3, H, W) to {branch: feature (N, c)}; the metric loss takes those of :attr:`mined`."""
         return self.features_and_maps(images)[0]
 
     def classified(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
