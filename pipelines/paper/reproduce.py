@@ -33,7 +33,7 @@ def reproduce(names: Sequence[str], data: str, profile: str, seeds: int, jobs: i
     planned = {name: plan(table, common, seeds) for name, table in chosen.items()}
     trainings = [training for each in planned.values() for training in each]
     with progress() as bar:
-        task = bar.add_task("trainings", total=len({training.overrides for training in trainings}))
+        task = bar.add_task("data, localiser and trainings", total=len({t.overrides for t in trainings}))
 
         def done(training: Training, found: Evaluated | CuhsError) -> None:
             said = found if isinstance(found, CuhsError) else f"mAP {_mean(found):.1f}"
@@ -41,9 +41,11 @@ def reproduce(names: Sequence[str], data: str, profile: str, seeds: int, jobs: i
             bar.advance(task)
 
         results = train_all(trainings, jobs, done)
+    failed = [found for found in results.values() if isinstance(found, CuhsError)]
+    if len(failed) == len(results):
+        raise failed[0]
     for name, table in chosen.items():
         _write(name, table, planned[name], results, data, profile, seeds)
-    failed = [found for found in results.values() if isinstance(found, CuhsError)]
     if failed:
         raise CuhsError(f"{len(failed)} of {len(results)} trainings failed; the same command tries them again")
 

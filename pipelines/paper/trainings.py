@@ -73,19 +73,22 @@ def train_all(
         {overrides: what they gave}. One that failed does not stop the others.
 
     Raises:
-        CuhsError: there are uncommitted changes, or a workspace cannot be made.
+        CuhsError: there are uncommitted changes, a workspace cannot be made, or the localiser cannot be trained.
     """
     distinct = {training.overrides: training for training in trainings}
     code, free = commit(), SimpleQueue[Workspace]()
     for number in range(min(jobs, len(distinct))):
         workspace = Workspace(number)
         workspace.prepare(code)
+        if number == 0:
+            # All rows share data and localiser: what is made once is in the cache for the others.
+            workspace.run("pretrain_hsl", next(iter(distinct)), "the localiser")
         free.put(workspace)
 
     def one(training: Training) -> Evaluated | CuhsError:
         workspace = free.get()
         try:
-            workspace.run(training.overrides, str(training))
+            workspace.run("evaluate", training.overrides, str(training))
             queries = {measure: read(str(workspace.folder / QUERIES), measure) for measure in MEASURES}
             found: Evaluated | CuhsError = Evaluated(
                 queries, read_card(workspace.folder / MODEL).about["parameters_mib"]

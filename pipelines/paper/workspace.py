@@ -70,26 +70,31 @@ class Workspace:
             cache = repo.cache.local.path
         self._dvc(["config", "--local", "cache.dir", cache])
 
-    def run(self, overrides: Sequence[str], message: str) -> None:
-        """Run the pipeline up to the evaluation as a DVC experiment, and bring the experiment here.
+    def run(self, stage: str, overrides: Sequence[str], message: str) -> None:
+        """Run the pipeline up to a stage as a DVC experiment, and bring the experiment here.
 
         Raises:
             CuhsError: a stage failed.
         """
         changes = [argument for override in overrides for argument in ("-S", override)]
-        self._dvc(["exp", "run", "evaluate", "--message", message, *changes])
+        self._dvc(["exp", "run", stage, "--message", message, *changes])
         _git("fetch", "--quiet", str(self.folder), "+refs/exps/*:refs/exps/*", "^refs/exps/exec/*")
 
     def _dvc(self, arguments: list[str]) -> None:
         variables = os.environ | {"MLFLOW_TRACKING_URI": uri()}
+        before = len(self.log.read_text(errors="replace")) if self.log.exists() else 0
         with self.log.open("a") as log:
             done = subprocess.run(
                 [sys.executable, "-m", "dvc", *arguments], cwd=self.folder, env=variables, stdout=log, stderr=log
             )
         if done.returncode:
-            last = [line for line in self.log.read_text(errors="replace").splitlines() if line.startswith("error:")]
-            why = last[-1].removeprefix("error: ") if last else f"dvc {arguments[0]} failed"
-            raise CuhsError(f"{why} (all of its output: {self.log})")
+            said = self.log.read_text(errors="replace")[before:].splitlines()
+            # A stage's own line first; DVC's comes after it and only says that the stage failed.
+            errors = [line for line in said if line.startswith("error: ")] + [
+                line for line in said if line.startswith("ERROR: ")
+            ]
+            why = errors[0].partition(": ")[2] if errors else f"dvc {arguments[0]} failed"
+            raise CuhsError(f"{why} (its output: {self.log.relative_to(Path.cwd())})")
 
     def _stop_left(self) -> None:
         left = []
