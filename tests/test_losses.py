@@ -192,3 +192,15 @@ def test_each_loss_trains_its_own_feature() -> None:
     target = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
     torch.testing.assert_close(logits["bn"].grad, (softmax - target) / 4)
     assert features["bn"].grad.abs().sum() > 0
+
+
+def test_distances_are_exact_at_large_norms_and_have_no_gradient_at_zero() -> None:
+    features = torch.full((3, 256), 1000.0 / 16)
+    features[1, 0] += 0.56
+    features.requires_grad_()
+    distances = euclidean(features)
+    assert distances[0, 1].item() == pytest.approx(0.56, rel=1e-3)
+    assert distances[0, 2].item() == 0.0
+    distances.sum().backward()
+    assert features.grad.isfinite().all()
+    assert features.grad[0, 1:].abs().max() == 0

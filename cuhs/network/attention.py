@@ -1,5 +1,7 @@
 """The two attentions: exploration of the second IN branch, and the head-shoulder attention network (HAN)."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -32,10 +34,13 @@ class HAN(nn.Module):
     Args:
         channels: C.
         reduction: r; the bottleneck of the channel attention has C/r channels.
+        spatial: how Eq. 11 takes channels together. Its ``sum`` is so large behind a ReLU that the sigmoid is 1.0 in
+            every cell; with ``mean`` the attention acts.
     """
 
-    def __init__(self, channels: int, reduction: int = 2) -> None:
+    def __init__(self, channels: int, reduction: int = 2, spatial: Literal["sum", "mean"] = "sum") -> None:
         super().__init__()
+        self.spatial = spatial
         self.reduce = nn.Linear(channels, channels // reduction, bias=False)
         self.increase = nn.Linear(channels // reduction, channels, bias=False)
 
@@ -43,4 +48,5 @@ class HAN(nn.Module):
         """Map F'_3 (N, C, h, w) to f'_h (N, C, h, w)."""
         gate = self.increase(self.reduce(x.mean(dim=(2, 3))).relu()).sigmoid()
         enhanced = x + x * gate[:, :, None, None]
-        return enhanced * enhanced.sum(dim=1, keepdim=True).sigmoid()
+        total = enhanced.sum(dim=1, keepdim=True) if self.spatial == "sum" else enhanced.mean(dim=1, keepdim=True)
+        return enhanced * total.sigmoid()

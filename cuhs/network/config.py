@@ -55,6 +55,7 @@ class PartStream(Config):
     kind: Literal["part"] = "part"
     region: Literal["learned", "upper", "middle", "lower"] = "learned"
     attention: bool = True
+    spatial: Literal["sum", "mean"] = Field("sum", description="over channels in Eq. 11; the sum is 1.0 in all cells")
     pooling: Pooling = "gem"
     size: tuple[Cells, Cells] | None = Field(None, description="crop h×w in cells; none: a third of the map")
     reduction: int = Field(2, ge=1, le=64, description="r of the channel attention")

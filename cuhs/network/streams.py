@@ -74,7 +74,7 @@ class Part(nn.Module):
         self.region = config.region
         self.size = config.size
         self.block = parts.block()
-        self.attention = HAN(parts.width, config.reduction) if config.attention else nn.Identity()
+        self.attention = HAN(parts.width, config.reduction, config.spatial) if config.attention else nn.Identity()
         self.pool = pooling(config.pooling)
         self.reduce = Reduction(parts.width, channels)
         self.widths = {name: channels}

@@ -61,8 +61,6 @@ class Workspace:
             _git("clone", "--quiet", "--shared", "--no-checkout", str(Path.cwd()), str(self.folder))
         _git("fetch", "--quiet", "origin", "HEAD", folder=self.folder)
         _git("checkout", "--quiet", "--force", "--detach", commit, folder=self.folder)
-        for left in ("dvc.lock", "params.yaml"):
-            _git("checkout", "--quiet", commit, "--", left, folder=self.folder)
         local = Path(".dvc/config.local")
         if local.is_file():
             shutil.copy(local, self.folder / local)

@@ -77,3 +77,16 @@ def test_han_learns_through_both_attentions() -> None:
     x = torch.rand(2, 8, 3, 3, requires_grad=True)
     han(x).square().sum().backward()
     assert all(p.grad.abs().sum() > 0 for p in han.parameters()) and x.grad.abs().sum() > 0
+
+
+def test_the_spatial_attention_acts_with_the_mean_and_is_one_everywhere_with_the_paper_s_sum() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 512, 4, 4).relu()
+    letter, acting = HAN(512), HAN(512, spatial="mean")
+    acting.load_state_dict(letter.state_dict())
+    with torch.no_grad():
+        enhanced = x + x * letter.increase(letter.reduce(x.mean((2, 3))).relu()).sigmoid()[:, :, None, None]
+        torch.testing.assert_close(letter(x), enhanced)
+        gate = enhanced.mean(1, keepdim=True).sigmoid()
+        torch.testing.assert_close(acting(x), enhanced * gate)
+    assert 0.5 < gate.min() < gate.max() < 0.9

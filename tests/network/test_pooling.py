@@ -69,3 +69,24 @@ def test_gem_cubes_large_half_precision_values_without_overflow() -> None:
 
 def test_poolings_by_name() -> None:
     assert [type(pooling(name)) for name in ("gap", "gmp", "gem")] == [GAP, GMP, GeM]
+
+
+@pytest.mark.parametrize(("theta", "counts_as"), [(-2.0, 1.0), (0.0, 1.0), (0.5, 1.0), (1000.0, 300.0)])
+def test_theta_beyond_its_bounds_counts_as_the_bound(x: np.ndarray, theta: float, counts_as: float) -> None:
+    images = torch.tensor(x)
+    torch.testing.assert_close(GeM(theta)(images), GeM(counts_as)(images))
+
+
+def test_large_values_and_a_large_theta_do_not_overflow() -> None:
+    x = torch.full((1, 1, 2, 2), 1e6)
+    x[..., 0, 0] = 2e6
+    pool = GeM(100.0)
+    pooled = pool(x)
+    assert pooled.item() == pytest.approx(2e6 * 0.25 ** (1 / 100), rel=1e-4)
+    pooled.backward()
+    assert pool.theta.grad.isfinite()
+
+
+def test_the_gradient_is_that_of_eq_16() -> None:
+    x = torch.rand(2, 3, 4, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(GeM(3.0).double(), x)
