@@ -24,8 +24,8 @@ class GeM(nn.Module):
     """Generalised mean pooling (Eq. 16) with a learnable exponent θ.
 
     Eq. 16 writes a sum. This takes the mean: only then is θ = 1 average pooling, as the paper's text says, and
-    θ → ∞ maximum pooling. θ counts as within :data:`BOUNDS`: below, it would weigh the weakest cells most; above, it is
-    maximum pooling.
+    θ → ∞ maximum pooling. θ counts as within :data:`BOUNDS`: below, it would weigh the weakest cells most;
+    above, it is maximum pooling.
     """
 
     BOUNDS = 1.0, 300.0

@@ -1,7 +1,7 @@
 """Is model A better than model B on the same queries?"""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +17,26 @@ from pipelines.tracking.registry import NOT_THERE, run_of
 Queries = dict[str, dict[str, tuple[str, float]]]
 
 
-def compare(a: Queries, b: Queries) -> Iterator[tuple[str, int, Difference]]:
+def compare(a: Sequence[Queries], b: Sequence[Queries]) -> Iterator[tuple[str, int, Difference]]:
     """For each common group: its name, the number of paired queries, and the difference of the means as a share.
 
+    Args:
+        a: evaluations of a model: of one training, or of trainings with other seeds.
+        b: those of the model that it is compared with.
+
     Raises:
-        CuhsError: the two have no query in common.
+        CuhsError: the evaluations have no query in common.
     """
-    groups = [group for group in a if group in b]
-    shared = {group: sorted(a[group].keys() & b[group].keys()) for group in groups}
+    first, *others = (*a, *b)
+    groups = [group for group in first if all(group in other for other in others)]
+    shared = {group: sorted(set(first[group]).intersection(*(other[group] for other in others))) for group in groups}
     if not any(shared.values()):
-        raise CuhsError("the two evaluations have no query in common; compare models evaluated on the same data")
+        raise CuhsError("the evaluations have no query in common; compare models evaluated on the same data")
     for group, names in shared.items():
-        if len({a[group][name][0] for name in names}) > 1:
-            ours, theirs = (np.array([side[group][name][1] for name in names]) for side in (a, b))
-            yield group, len(names), paired(ours, theirs, np.array([a[group][name][0] for name in names]))
+        pids = np.array([first[group][name][0] for name in names])
+        if len(set(pids)) > 1:
+            ours, theirs = (np.array([[each[group][name][1] for name in names] for each in side]) for side in (a, b))
+            yield group, len(names), paired(ours, theirs, pids)
 
 
 def read(origin: str, measure: str = "mAP") -> Queries:

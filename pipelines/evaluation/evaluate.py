@@ -43,7 +43,7 @@ def evaluate(p: Params) -> None:
     run.write(paths.EVALUATION_RUN)
     others = _champion(p) | ({str(p.evaluate.compare_with): other} if other else {})
     ours = comparison.read(str(paths.QUERIES))
-    comparisons = {name: list(comparison.compare(ours, queries)) for name, queries in others.items()}
+    comparisons = {name: list(comparison.compare([ours], [queries])) for name, queries in others.items()}
     report.write(paths.REPORT, found, comparisons, run.id)
     _track(run, found)
     summary_table(found.metrics, p.variant)

@@ -147,7 +147,7 @@ def _judge(p: Params, champion: Registered | None) -> tuple[bool, str]:
     if champion is None:
         return True, "the first of its name"
     theirs = _queries_of(champion, p, measure)
-    differences = {name: difference for name, _, difference in comparison.compare(ours, theirs)}
+    differences = {name: difference for name, _, difference in comparison.compare([ours], [theirs])}
     if group not in differences:
         raise CuhsError(f"registry.metric: {metric}: too few identities in {group!r} to compare with {champion}")
     found = differences[group]

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from cuhs.data.augment import STORED
-from cuhs.data.dataset import PersonImages
+from cuhs.data.dataset import PersonImages, collate
 from cuhs.data.shards import read_summary
 from cuhs.evaluation import figures, report
 from cuhs.evaluation.examples import Example, Look, examples
@@ -86,7 +86,7 @@ def _explainer(model: CUHS, splits: Splits) -> Callable[[Example], list[Look]]:
     def looks(example: Example) -> list[Look]:
         pair = example.row, example.match.row
         if pair not in known:
-            inputs = torch.stack([splits["query"][pair[0]][0], splits["gallery"][pair[1]][0]]).to(device)
+            inputs, _ = collate([splits["query"][pair[0]], splits["gallery"][pair[1]]]).inputs(device)
             made = [
                 Look(name, figures.overlay(example.image, a.numpy()), figures.overlay(example.match.image, b.numpy()))
                 for name, (a, b) in similarity_maps(model, inputs[0], inputs[1]).items()

@@ -69,7 +69,7 @@ def test_two_models_features_can_be_compared(tmp_path: Path) -> None:
     for name in ("a", "b"):
         evaluate_features(tmp_path / name)
     a, b = (comparison.read(str(tmp_path / name / "queries.csv")) for name in ("a", "b"))
-    ((group, _, difference),) = comparison.compare(a, b)
+    ((group, _, difference),) = comparison.compare([a], [b])
     assert group == "all" and difference.mean > 0.1 and difference.p < 0.05
 
 

@@ -7,6 +7,7 @@ import pytest
 from cuhs.errors import CuhsError
 from cuhs.evaluation.features import Features
 from cuhs.evaluation.groups import evaluate_groups
+from cuhs.evaluation.intervals import paired
 from pipelines.evaluation.comparison import compare, read
 from pipelines.evaluation.tables import write_queries
 from pipelines.tracking.mlflow_store import connect
@@ -27,7 +28,7 @@ def evaluate(noise: float, path: Path) -> Path:
 
 def test_a_better_model_is_ahead_by_an_interval_without_zero(tmp_path: Path) -> None:
     good, bad = evaluate(0.05, tmp_path / "good.csv"), evaluate(2.0, tmp_path / "bad.csv")
-    results = {group: (count, d) for group, count, d in compare(read(str(good)), read(str(bad)))}
+    results = {group: (count, d) for group, count, d in compare([read(str(good))], [read(str(bad))])}
     assert {group: count for group, (count, _) in results.items()} == {"all": 40, "black": 20, "white": 20}
     for _, difference in results.values():
         assert 0 < difference.low <= difference.mean <= difference.high
@@ -36,8 +37,20 @@ def test_a_better_model_is_ahead_by_an_interval_without_zero(tmp_path: Path) -> 
 
 def test_a_model_is_not_ahead_of_itself(tmp_path: Path) -> None:
     same = read(str(evaluate(0.5, tmp_path / "a.csv")))
-    for _, _, difference in compare(same, same):
+    for _, _, difference in compare([same], [same]):
         assert (difference.mean, difference.low, difference.high, difference.p) == (0, 0, 0, 1)
+
+
+def test_several_trainings_are_compared_by_the_queries_that_all_share(tmp_path: Path) -> None:
+    trainings = [read(str(evaluate(noise, tmp_path / f"{noise}.csv"))) for noise in (0.9, 1.0, 1.1)]
+    other = read(str(evaluate(2.0, tmp_path / "other.csv")))
+    del trainings[1]["black"]
+    del trainings[2]["all"]["s/7.jpg"]
+    found = {group: (count, difference) for group, count, difference in compare(trainings, [other])}
+    assert {group: count for group, (count, _) in found.items()} == {"all": 39, "white": 20}
+    values = np.array([[each["white"][name][1] for name in sorted(other["white"])] for each in [*trainings, other]])
+    pids = np.array([other["white"][name][0] for name in sorted(other["white"])])
+    assert found["white"][1] == pytest.approx(paired(values[:3], values[3:], pids))
 
 
 def test_average_precision_goes_through_the_file_unchanged(tmp_path: Path) -> None:
@@ -53,7 +66,7 @@ def test_nothing_in_common_no_such_run_and_a_foreign_table_are_one_line(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(CuhsError, match="no query in common"):
-        list(compare({"all": {"a": ("1", 0.5)}}, {"all": {"b": ("1", 0.5)}}))
+        list(compare([{"all": {"a": ("1", 0.5)}}], [{"all": {"b": ("1", 0.5)}}]))
     with pytest.raises(CuhsError, match="0123: neither"):
         read("0123")
     Path("table.csv").write_text("x,y\n1,2\n")
