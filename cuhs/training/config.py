@@ -57,3 +57,4 @@ class ReIDTraining(Schedule):
     sync_bn: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
     seed: Seed = 0
+    profile: Annotated[int, Field(ge=0, le=100, description="steps to profile; 0: none")] = 0

@@ -25,6 +25,8 @@ Positive = Annotated[int, Field(ge=1)]
 LONG = 400
 # Pixels of the image for each cell of the last feature map, for every backbone.
 STRIDE = 16
+# Keys of `train` that change no result, and so no training's name.
+NO_RESULT = {"profile"}
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -27,6 +27,7 @@ EVALUATION_RUN = REPORTS / "run.json"
 REGISTRATION = REPORTS / "registration.json"
 TUNING = REPORTS / "tuning"
 
-# Not an output of DVC, which deletes outputs before a stage runs.
+# No outputs of DVC, which deletes outputs before a stage runs.
+PROFILES = REPORTS / "profile"
 RUNS = Path("runs")
 OUTBOX = RUNS / "outbox"

@@ -13,6 +13,21 @@ Epochs = list[dict[str, float]]
 ANSWER_S = 10
 
 
+@dataclass(frozen=True)
+class Profile:
+    """A profile of some steps of a training.
+
+    Attributes:
+        steps: how many steps it covers.
+        trace: a Chrome trace, JSON compressed by gzip; about 0.3 MB a step.
+        table: the largest operators.
+    """
+
+    steps: int
+    trace: bytes
+    table: str
+
+
 @dataclass
 class News:
     """What happened since the last :meth:`Board.take`.
@@ -22,12 +37,14 @@ class News:
         lines: lines to print.
         history: the measures of all epochs so far; empty if none ended since.
         machines: the metrics of machines, one entry for each time that one reported.
+        profile: the training's profile, if one was made since.
     """
 
     position: tuple[float, float] = (0, 1)
     lines: list[str] = field(default_factory=list)
     history: Epochs = field(default_factory=list)
     machines: list[dict[str, float]] = field(default_factory=list)
+    profile: Profile | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +103,10 @@ class Board:
     def machine(self, values: dict[str, float]) -> None:
         """Add the metrics of a machine."""
         self._news.machines.append(values)
+
+    def profiled(self, profile: Profile) -> None:
+        """Set the training's profile."""
+        self._news.profile = profile
 
     def take(self) -> News:
         """Return the news, and start anew."""

@@ -11,7 +11,7 @@ from cuhs.export import ModelCard, load_hsl, read_card, save
 from cuhs.network.cuhs import CUHS, parameter_mib
 from cuhs.training.hsl import mean_iou
 from pipelines.base.figures import LOCALISER
-from pipelines.base.params import Params
+from pipelines.base.params import NO_RESULT, Params
 from pipelines.base.paths import DATASET, HISTORY, HSL, HSL_METRICS, MODEL, MODEL_RUN, RUNS
 from pipelines.base.versions import code_version, data_version, file_version, run_name
 from pipelines.tracking import reproduce, stage_runs
@@ -37,7 +37,7 @@ def train_network(p: Params) -> None:
         "hsl": file_version(HSL / "model.safetensors") if p.network.learned_stream else None,
         "image": p.image.model_dump(),
         "network": p.network.model_dump(),
-        "train": p.train.model_dump(),
+        "train": p.train.model_dump(exclude=NO_RESULT),
         "workers": p.compute.workers,
         "code": code_version("train"),
     }

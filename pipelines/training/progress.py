@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from pipelines.base.console import console
 from pipelines.training.board import Epochs, News, Post
+from pipelines.training.profiling import keep
 
 if TYPE_CHECKING:
     from pipelines.tracking.run import Run
@@ -28,12 +29,12 @@ def showing(board: Post, label: str | None, run: "Run") -> Iterator[None]:
     Args:
         board: the board.
         label: the text before the bar; none shows nothing.
-        run: the MLflow run that gets the epochs' and machines' metrics.
+        run: the MLflow run that gets the epochs' and machines' metrics, and the profile.
     """
     over = threading.Event()
     queue: Queue = SimpleQueue()
     # In its own thread, so that a slow server does not hold up the bar.
-    tracker = threading.Thread(target=_track, args=(run, queue), daemon=True)
+    tracker = threading.Thread(target=_track, args=(run, label or "", queue), daemon=True)
     tracker.start()
     with Progress(
         TextColumn(label or ""),
@@ -71,19 +72,21 @@ def _read(
             bars.console.print(line, markup=False, highlight=False)
         done, total = news.position
         bars.update(task, completed=done, total=total)
-        if news.history or news.machines:
+        if news.history or news.machines or news.profile:
             queue.put(news)
         if last:
             return
 
 
-def _track(run: "Run", queue: Queue) -> None:
+def _track(run: "Run", stage: str, queue: Queue) -> None:
     while (news := queue.get()) is not None:
         try:
             for values in news.machines:
                 run.machine(values)
             if news.history:
                 run.history(news.history)
+            if news.profile:
+                keep(news.profile, stage, run)
         except Exception as error:  # nor must a failure to track; all epochs are logged again when the training ends
             log.warning("epochs are not tracked for now (%s)", error)
 

@@ -19,6 +19,7 @@ from pipelines.storage.places import located
 from pipelines.training.board import Hopeless, Post, hopeless
 from pipelines.training.machine_metrics import AnyGauges, Gauges, MachineMetrics, NoGauges
 from pipelines.training.preemption import Notices
+from pipelines.training.profiling import Profiler
 from pipelines.training.progress import WorkerProgress
 from pipelines.training.saving import Saver, failing_alone
 from pipelines.training.team import Alone, RayTeam, Team, mean_of_all, of_all
@@ -140,6 +141,7 @@ def _train(task: Task, team: Team, saver: Saver, gauges: AnyGauges, paths: dict[
         state = store.load(last) if last else None
     history: list[dict[str, float]] = []
     part, notices = EpochPart(), Notices(task.board, team)
+    profiler = Profiler(params.train.profile if team.rank == 0 else 0, team.device, task.board)
     if state:
         training.model.load_state_dict(state["model"])
         training.optimizer.load_state_dict(state["optimizer"])
@@ -148,6 +150,7 @@ def _train(task: Task, team: Team, saver: Saver, gauges: AnyGauges, paths: dict[
 
     def after_step(done: int, steps: int) -> None:
         where.step = done
+        profiler.step()
         progress.position(where.epoch, done, steps)
         if not notices.new() or done == steps:  # a whole epoch is saved below
             return
@@ -164,7 +167,8 @@ def _train(task: Task, team: Team, saver: Saver, gauges: AnyGauges, paths: dict[
         team.report(history[-1])
     for epoch in range(len(history), training.epochs):
         where.epoch, where.step = epoch, part.steps
-        own = training.epoch(epoch, part, after_step)
+        with profiler:
+            own = training.epoch(epoch, part, after_step)
         part = EpochPart()
         gauges.images_per_second.set(own["images_per_second"])
         metrics = mean_of_all(team, own)

@@ -12,7 +12,7 @@ from typing import Any
 
 from cuhs.alone import alone
 from cuhs.errors import CuhsError
-from pipelines.base.params import Params, with_values
+from pipelines.base.params import NO_RESULT, Params, with_values
 from pipelines.base.paths import DATASET, HSL, RUNS, TUNING
 from pipelines.base.versions import code_version, data_version, file_version, run_name
 from pipelines.cluster.joining import start_ray
@@ -48,7 +48,7 @@ def search(p: Params) -> None:
     data = data_version()
     paths = {"dataset": str(DATASET.resolve()), "hsl": str(HSL.resolve())}
     hsl = file_version(HSL / "model.safetensors") if p.network.learned_stream else None
-    searched = p.model_dump(mode="json", include={"image", "network", "train", "tune"})
+    searched = p.model_dump(mode="json", include={"image", "network", "train", "tune"}, exclude={"train": NO_RESULT})
     name = run_name("tune", data=data, hsl=hsl, code=code_version("tune"), **searched)
     with alone(RUNS / name, "search"):
         _search_alone(p, paths, name, data)

@@ -80,7 +80,7 @@ def run_trial(
     """Run one trial in a process of Ray Tune: a Ray Train run with these values."""
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    p = with_values(base, values)
+    p = with_values(base, {**values, "train.profile": 0})
     # Ray Tune starts this in its own folder, but paths are relative to the project's root.
     os.chdir(folder.parents[1])
     name = trial_name(values)

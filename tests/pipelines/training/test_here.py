@@ -1,5 +1,6 @@
 """Trainings in this process: resumed, stopped, tried again, given up."""
 
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -23,16 +24,20 @@ NAME, EPOCHS, STEPS = "train-here", 3, 4
 
 
 class Tracked:
-    """Stands for a run of MLflow; keeps the epochs."""
+    """Stands for a run of MLflow; keeps the epochs and the names of artifacts."""
 
     def __init__(self) -> None:
         self.epochs: list[Any] = []
+        self.files: dict[str, list[str]] = {}
 
     def history(self, epochs: list[dict[str, float]]) -> None:
         self.epochs = epochs
 
     def machine(self, values: dict[str, float]) -> None:
         pass
+
+    def artifacts(self, path: Path, folder: str) -> None:
+        self.files[folder] = sorted(file.name for file in path.iterdir())
 
 
 class Fit:
@@ -69,24 +74,25 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def train(before: Callable[[int, int], object] = lambda epoch, step: None) -> tuple[Any, Any]:
-    """The last state, and the epochs that were tracked."""
+def train(before: Callable[[int, int], object] = lambda epoch, step: None, **of_train: object) -> tuple[Any, Any]:
+    """The last state, and the run that tracked it; ``of_train`` are parameters of that section."""
 
     class Now(Fit):
         pass
 
     Now.before = staticmethod(before)
     run: Any = Tracked()
-    state = start.train(Now, params.load(PARAMS), {}, NAME, run)
-    return state, run.epochs
+    values = {f"train.{key}": value for key, value in of_train.items()}
+    state = start.train(Now, params.with_values(params.load(PARAMS), values), {}, NAME, run)
+    return state, run
 
 
 @pytest.fixture
 def undisturbed(folder: Path) -> Any:
-    state, epochs = train()
+    state, run = train()
     for path in (folder / "runs" / NAME).iterdir():
         path.rename(folder / path.name)
-    assert epochs == state["history"] and len(epochs) == EPOCHS
+    assert run.epochs == state["history"] and len(run.epochs) == EPOCHS
     return state
 
 
@@ -126,8 +132,8 @@ def test_one_worker_needs_no_ray_and_others_do(monkeypatch: pytest.MonkeyPatch) 
 def test_a_killed_training_goes_on(undisturbed: Any) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(raising(KeyboardInterrupt(), 1))
-    state, epochs = train()
-    assert same(state, undisturbed) and epochs == state["history"]
+    state, run = train()
+    assert same(state, undisturbed) and run.epochs == state["history"]
 
 
 def test_what_may_pass_is_tried_again(undisturbed: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -158,6 +164,17 @@ def test_sigterm_saves_in_the_middle_of_an_epoch(undisturbed: Any, folder: Path)
         train(before)
     state, _ = train(lambda epoch, step: pytest.fail("done twice") if (epoch, step) <= (1, 1) else None)
     assert same(state, undisturbed)
+
+
+def test_a_profile_is_logged_and_changes_no_number(
+    undisturbed: Any, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    state, run = train(profile=1)
+    assert same(state, undisturbed)
+    assert run.files == {"profile": ["operators.txt", "trace.json.gz"]}
+    assert "aten::addmm" in (folder / "reports/profile/train/operators.txt").read_text()
+    assert "train: profile of 1 steps in reports/profile/train, and in MLflow under profile/" in caplog.text
 
 
 def test_a_gpu_that_must_be_there_and_is_not_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ def test_all_that_is_told_is_tracked_though_one_entry_fails(caplog: pytest.LogCa
     queue: SimpleQueue[News | None] = SimpleQueue()
     for news in (News(history=[{"a": 1.0}]), News(history=[{"a": 1.0}, {"a": 2.0}], machines=[{"cpu": 1.0}]), None):
         queue.put(news)
-    progress._track(SimpleNamespace(history=history, machine=got.append), queue)  # type: ignore[arg-type]
+    progress._track(SimpleNamespace(history=history, machine=got.append), "train", queue)  # type: ignore[arg-type]
     assert got == [{"cpu": 1.0}, [{"a": 1.0}, {"a": 2.0}]]
     assert "epochs are not tracked for now (disk full)" in caplog.text
 
