@@ -1,8 +1,10 @@
 """Backbones split at ``res_conv4_1``: a shared base, and the rest, which every branch copies."""
 
 import copy
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -11,6 +13,11 @@ from torchvision import models
 
 from cuhs.errors import CuhsError
 from cuhs.network.normalisation import with_instance_norm
+
+# Under these names checkpoints of other trainings keep their state dict.
+WRAPPERS = ("state_dict", "model", "network")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,8 @@ def backbone(name: str, weights: str) -> Backbone:
     Args:
         name: ``resnet18``, ``resnet34``, ``resnet50`` or ``mobilenet_v2``.
         weights: ``none`` for random weights, ``imagenet`` for torchvision's (downloaded once), or a file with
-            a state dict of torchvision's network of that name (the classifier is not needed).
+            a state dict of torchvision's network of that name (the classifier is not needed), also inside a
+            checkpoint and with a prefix before the names, as networks that were pretrained on people come.
 
     Raises:
         CuhsError: the weights cannot be downloaded or read, or do not fit the network.
@@ -85,11 +93,12 @@ def _with_weights(name: str, make: Callable[..., nn.Module], weights: str) -> nn
                 "set it to a weights file, or to `none`"
             ) from error
     net = make()
-    net.load_state_dict(_renamed(_read(Path(weights)), net, weights))
+    net.load_state_dict(_taken(_read(Path(weights)), net, weights))
     return net
 
 
 def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file: a state dict, or a training's checkpoint that holds one."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -97,26 +106,52 @@ def _read(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # torch raises many types for a file that is no state dict
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CuhsError(f"network.weights: {path}: not a state dict that loads safely ({reason})") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict):
         raise CuhsError(f"network.weights: {path}: not a state dict")
-    return state
+    inner = [state[key] for key in WRAPPERS if isinstance(state.get(key), dict)]
+    tensors = {key: value for key, value in (inner or [state])[0].items() if isinstance(value, Tensor)}
+    if state and not tensors:
+        raise CuhsError(f"network.weights: {path}: not a state dict")
+    return tensors
 
 
-def _renamed(state: dict[str, Tensor], net: nn.Module, origin: str) -> dict[str, Tensor]:
+def _taken(state: dict[str, Tensor], net: nn.Module, origin: str) -> dict[str, Tensor]:
     """Return the network's state dict, filled with the file's tensors.
 
-    Other implementations name the tensors of these networks differently but keep their order. If the names
-    differ, tensors are therefore matched by order, and their shapes are checked.
+    Other trainings put a prefix before the names (``module.encoder_q.``), which is found. Other implementations name
+    the tensors differently but keep their order; then they are matched by order, and their shapes are checked.
     """
     target = net.state_dict()
-    wanted, given = _body(target), _body(state)
-    if given.keys() == wanted.keys():
-        taken = given
+    wanted = _body(target)
+    prefix = _prefix(state, wanted)
+    given = _body({key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)})
+    parts = {key.partition(".")[0] for key in wanted}
+    if wanted.keys() <= given.keys() and not any(key.partition(".")[0] in parts for key in given.keys() - wanted):
+        taken = {key: given[key] for key in wanted}
     else:
+        given = _body(state)
         taken = dict(zip(wanted, given.values(), strict=True)) if len(given) == len(wanted) else {}
     if not taken or any(taken[key].shape != value.shape for key, value in wanted.items()):
-        raise CuhsError(f"network.weights: {origin}: its tensors do not fit this backbone")
+        raise CuhsError(
+            f"network.weights: {origin}: its tensors do not fit this backbone ({len(wanted)} tensors are needed, "
+            f"{sum(key in given for key in wanted)} of these names are in the file)"
+        )
+    _say_once(
+        f"network.weights: {origin}: {len(taken)} tensors loaded, {len(state) - len(taken)} in the file not used"
+    )
     return {**target, **taken}
+
+
+def _prefix(state: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
+    """The prefix under which a file has the most of the wanted names; the first in the file if there are several."""
+    first = next(iter(wanted))
+    prefixes = [key.removesuffix(first) for key in state if key == first or key.endswith(f".{first}")]
+    return max(prefixes, key=lambda prefix: sum(prefix + key in state for key in wanted), default="")
+
+
+@cache
+def _say_once(line: str) -> None:
+    log.info(line)
 
 
 def _body(state: dict[str, Tensor]) -> dict[str, Tensor]:

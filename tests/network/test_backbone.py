@@ -123,14 +123,45 @@ def without_classifier(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor
         lambda state: {f"encoder.{k}": v for k, v in without_classifier(state).items()},
         lambda state: {f"{i}": v for i, v in enumerate(without_classifier(state).values())},
         lambda state: {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")},
+        lambda state: {f"module.{k}": v for k, v in state.items()},
+        # As MoCo leaves them: the trained encoder, its running mean, a queue, and the optimiser's state.
+        lambda state: {
+            "epoch": 200,
+            "arch": "resnet18",
+            "state_dict": {
+                **{f"module.encoder_q.{k}": v for k, v in state.items()},
+                "module.encoder_q.fc.2.bias": torch.zeros(128),
+                **{f"module.encoder_k.{k}": torch.zeros_like(v) for k, v in state.items()},
+                "module.queue": torch.zeros(128, 64),
+            },
+            "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]},
+        },
+        lambda state: {"model": {f"backbone.{k}": v for k, v in state.items()}},
     ],
-    ids=["shuffled", "headless", "prefixed", "numbered", "older"],
+    ids=["shuffled", "headless", "prefixed", "numbered", "older", "parallel", "moco", "wrapped"],
 )
 def test_weights_load_by_name_or_by_order_and_shape(
     tmp_path: Path, published: dict[str, torch.Tensor], rename: object
 ) -> None:
     torch.save(rename(published), tmp_path / "w.pt")
     assert_loaded(parameters("resnet18", tmp_path / "w.pt"), published)
+
+
+def test_what_was_loaded_is_said_once(
+    tmp_path: Path, published: dict[str, torch.Tensor], caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.save(
+        {**{f"module.{k}": v for k, v in published.items()}, "module.queue": torch.zeros(3)}, tmp_path / "w.pt"
+    )
+    with caplog.at_level("INFO"):
+        for _ in range(2):
+            backbone("resnet18", str(tmp_path / "w.pt"))
+    counts = sum(value.ndim == 0 for value in published.values())
+    unused = counts + 2 + 1  # the classifier and the queue
+    assert [record.getMessage() for record in caplog.records] == [
+        f"network.weights: {tmp_path / 'w.pt'}: {len(published) - counts - 2} tensors loaded, {unused} in the file "
+        "not used"
+    ]
 
 
 def one_line(error: pytest.ExceptionInfo[CuhsError]) -> str:
