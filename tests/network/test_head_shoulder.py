@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from cuhs.network.config import NetworkConfig
 from cuhs.network.cuhs import make_hsl
-from cuhs.network.head_shoulder import HSL, FrozenHSL, box_to_theta, crop, iou, theta_to_box
+from cuhs.network.head_shoulder import HSL, FrozenHSL, box_to_theta, crop, iou, pooled, theta_to_box
 
 IDENTITY = torch.tensor([[1.0, 1.0, 0.0, 0.0]])
 
@@ -61,6 +62,39 @@ def test_under_bfloat16_the_place_is_that_of_float32() -> None:
         found = crop(features, theta, (8, 8))
     assert found.dtype == torch.bfloat16
     assert torch.equal(found, crop(features.float(), theta, (8, 8)).bfloat16())
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-5)])
+def test_values_and_gradients_are_those_of_grid_sample(dtype: torch.dtype, tolerance: float) -> None:
+    torch.manual_seed(0)
+    features = torch.randn(16, 5, 24, 8, dtype=dtype).to(memory_format=torch.channels_last).requires_grad_()
+    # Some of these boxes reach beyond the map, on each side.
+    theta = torch.cat([torch.rand(16, 2) * 0.9 + 0.1, torch.randn(16, 2) * 0.7], dim=1).to(dtype).requires_grad_()
+    s_x, s_y, t_x, t_y = theta.unbind(1)
+    zero = torch.zeros_like(s_x)
+    matrix = torch.stack([torch.stack([s_x, zero, t_x], 1), torch.stack([zero, s_y, t_y], 1)], 1)
+    grid = F.affine_grid(matrix, [16, 5, 8, 7], align_corners=False)
+    expected = F.grid_sample(features, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    found = crop(features, theta, (8, 7))
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+    assert (expected == 0).any() and found.is_contiguous(memory_format=torch.channels_last)
+    weights = torch.randn_like(expected)
+    for a, b in zip(
+        torch.autograd.grad(found, (features, theta), weights),
+        torch.autograd.grad(expected, (features, theta), weights),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, rtol=tolerance * 10, atol=tolerance * 10)
+
+
+@pytest.mark.parametrize("of", [(24, 8), (5, 3), (10, 4), (1, 1), (9, 5)])
+def test_areas_are_those_of_adaptive_pooling(of: tuple[int, int]) -> None:
+    features = torch.randn(3, 4, *of, dtype=torch.float64, requires_grad=True)
+    found, expected = pooled(features, (8, 4)), F.adaptive_avg_pool2d(features, (8, 4))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    weights = torch.randn_like(expected)
+    (a,), (b,) = torch.autograd.grad(found, features, weights), torch.autograd.grad(expected, features, weights)
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
 
 
 def test_each_image_has_its_own_box() -> None:
