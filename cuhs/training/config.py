@@ -10,6 +10,7 @@ Positive = Annotated[int, Field(ge=1)]
 # What every generator of random numbers takes.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Deterministic = Annotated[bool, Field(description="the same bits each time, also on a GPU")]
 
 
 class Schedule(Config):
@@ -37,6 +38,8 @@ class HslTraining(Schedule):
     pad: Annotated[int, Field(ge=0, lt=128)] = 0
     jitter: Share = 0.0
     held_out: Annotated[float, Field(gt=0, lt=1, description="share of identities held out to measure IoU")] = 0.1
+    precision: Literal["float32", "tf32"] = "float32"
+    deterministic: Deterministic = False
     seed: Seed = 0
 
 
@@ -55,6 +58,7 @@ class ReIDTraining(Schedule):
     jitter: Share = 0.0
     erasing: Share = 0.5
     sync_bn: bool = False
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    deterministic: Deterministic = False
     seed: Seed = 0
     profile: Annotated[int, Field(ge=0, le=100, description="steps to profile; 0: none")] = 0

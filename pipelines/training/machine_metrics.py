@@ -1,6 +1,7 @@
 """Measures how busy a worker and its machine are, for MLflow and Prometheus."""
 
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -22,12 +23,25 @@ class Gauges:
         from ray.util.metrics import Gauge
 
         tags = {"stage": run.partition("-")[0], "run": run, "rank": str(rank)}
-        self.images_per_second = Gauge("cuhs_images_per_second", "Images trained a second.", tag_keys=tuple(tags))
         self.checkpoint_seconds = Gauge(
             "cuhs_checkpoint_seconds", "How long it took to store the last checkpoint.", tag_keys=tuple(tags)
         )
-        for gauge in (self.images_per_second, self.checkpoint_seconds):
+        self._of_epoch = {
+            "images_per_second": Gauge("cuhs_images_per_second", "Images trained a second.", tag_keys=tuple(tags)),
+            "waiting": Gauge("cuhs_waiting", "Share of the time spent waiting for batches.", tag_keys=tuple(tags)),
+            "mfu": Gauge("cuhs_mfu", "Model FLOPs utilisation, in [0, 1].", tag_keys=tuple(tags)),
+            "gpu_memory_mib": Gauge(
+                "cuhs_gpu_memory_mib", "Most memory that tensors held in an epoch.", tag_keys=tuple(tags)
+            ),
+        }
+        for gauge in (self.checkpoint_seconds, *self._of_epoch.values()):
             gauge.set_default_tags(tags)
+
+    def of_epoch(self, metrics: Mapping[str, float]) -> None:
+        """Set the gauges of an epoch to this worker's metrics, those that it has."""
+        for name, gauge in self._of_epoch.items():
+            if name in metrics:
+                gauge.set(metrics[name])
 
 
 class NoGauges:
@@ -37,7 +51,10 @@ class NoGauges:
         def set(self, value: float) -> None:
             """Forget the value."""
 
-    images_per_second = checkpoint_seconds = _Gauge()
+    checkpoint_seconds = _Gauge()
+
+    def of_epoch(self, metrics: Mapping[str, float]) -> None:
+        """Forget the metrics."""
 
 
 AnyGauges: TypeAlias = Gauges | NoGauges

@@ -121,6 +121,7 @@ class WorkerProgress:
     def end_epoch(self, history: Epochs) -> None:
         """Post the measures of all epochs so far; the main ones of the last epoch are printed."""
         if self._board is not None:
-            shown = "  ".join(f"{key} {value:.4g}" for key, value in history[-1].items() if "/" not in key)
+            main = {key: value for key, value in history[-1].items() if "/" not in key}
+            shown = "  ".join(f"{key} {value:{'.4g' if abs(value) < 1e4 else '.0f'}}" for key, value in main.items())
             self._board.tell("end_epoch", f"epoch {len(history):>3}/{self._epochs}  {shown}", history)
             self._board.tell("move", len(history), self._epochs)

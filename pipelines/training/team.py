@@ -1,6 +1,8 @@
 """What a worker knows of its training's other workers: on Ray Train, or alone in the stage's process."""
 
 import math
+from collections.abc import Callable
+from statistics import fmean
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -11,6 +13,8 @@ from cuhs.machine import usable_cpus
 from pipelines.base.params import Compute
 
 T = TypeVar("T")
+# How workers' metrics are combined, if not by their mean.
+COMBINED: dict[str, Callable[[list[float]], float]] = {"images_per_second": sum, "gpu_memory_mib": max}
 
 
 class Team(Protocol):
@@ -121,9 +125,7 @@ def of_all(team: Team, value: T) -> list[T]:
 
 
 def mean_of_all(team: Team, metrics: dict[str, float]) -> dict[str, float]:
-    """The means of all workers' metrics; of ``images_per_second``, the sum."""
+    """The means of the metrics that all workers have, but the sum of ``images_per_second`` and the largest memory."""
     gathered = of_all(team, metrics)
-    means = {key: sum(each[key] for each in gathered) / len(gathered) for key in metrics}
-    if "images_per_second" in means:
-        means["images_per_second"] *= len(gathered)
-    return means
+    values = {key: [each[key] for each in gathered] for key in metrics if all(key in each for each in gathered)}
+    return {key: COMBINED.get(key, fmean)(each) for key, each in values.items()}

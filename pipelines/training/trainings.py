@@ -15,9 +15,11 @@ from cuhs.data.sampler import IdentitySampler, ShuffleSampler
 from cuhs.errors import CuhsError
 from cuhs.export import load_hsl
 from cuhs.network.cuhs import CUHS, make_hsl
-from cuhs.training.config import Schedule
+from cuhs.training.config import HslTraining, ReIDTraining
 from cuhs.training.epoch import Epoch, EpochPart, OnStep
+from cuhs.training.flops import Utilisation
 from cuhs.training.hsl import mean_iou, split_boxed, train_hsl_epoch
+from cuhs.training.numerics import Numerics
 from cuhs.training.reid import Classified, train_epoch
 from cuhs.training.schedule import adam
 from pipelines.base.params import Params
@@ -30,8 +32,14 @@ class _OnWorker:
     sampler: IdentitySampler | ShuffleSampler
     loader: Loader
     optimizer: torch.optim.Optimizer
-    config: Schedule
+    config: HslTraining | ReIDTraining
     device: torch.device
+    used: Utilisation
+
+    @property
+    def numerics(self) -> Numerics:
+        """How it computes."""
+        return Numerics(self.config.precision, self.config.deterministic)
 
     def _pass(
         self, train: Callable[..., dict[str, float]], epoch: int, part: EpochPart, on_step: OnStep
@@ -39,7 +47,9 @@ class _OnWorker:
         """Train the rest of an epoch with one of the functions of :mod:`cuhs.training`."""
         self.sampler.set_epoch(epoch, part.steps)
         rest = Epoch(epoch, len(self.sampler), part, on_step)
-        return train(self.wrapped, self.loader, self.optimizer, self.config, rest)
+        self.used.begin()
+        metrics = train(self.wrapped, self.loader, self.optimizer, self.config, rest)
+        return {**metrics, **self.used.metrics(metrics["images_per_second"])}
 
 
 class HslRun(_OnWorker):
@@ -54,6 +64,7 @@ class HslRun(_OnWorker):
         trained, held = boxed_split(images, params)
         self.model = make_hsl(params.network)
         self.model.start_at(torch.from_numpy(images.boxes[trained].mean(0)))
+        self.used = Utilisation(self.model, params.image.height, params.image.width, device, self.config.precision)
         self.wrapped = _distributed(self.model, params.train.sync_bn, device, workers)
         self.sampler = ShuffleSampler(trained, self.config.batch, self.config.seed, rank, workers)
         self.loader = Loader(images, self.sampler, params.compute.loader_processes, pinned=device.type == "cuda")
@@ -76,6 +87,7 @@ class ReIDRun(_OnWorker):
         images = self._images(params, paths)
         hsl = load_hsl(Path(paths["hsl"])) if params.network.learned_stream else None
         self.model = Classified(CUHS(params.network, hsl), len(images.identities))
+        self.used = Utilisation(self.model, params.image.height, params.image.width, device, self.config.precision)
         self.wrapped = _distributed(self.model, self.config.sync_bn, device, workers)
         self.sampler = IdentitySampler(
             images.labels,

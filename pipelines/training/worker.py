@@ -12,6 +12,8 @@ from torch import nn
 
 from cuhs.errors import CuhsError
 from cuhs.training.epoch import EpochPart, OnStep
+from cuhs.training.flops import device_name, peak_flops
+from cuhs.training.numerics import Numerics
 from pipelines.base.params import Params, with_values
 from pipelines.base.signals import Terminated
 from pipelines.storage.checkpoint_store import CheckpointStore
@@ -32,6 +34,10 @@ class Training(Protocol):
     """A training on a worker: its state, and how to train one epoch."""
 
     epochs: int
+
+    @property
+    def numerics(self) -> Numerics:
+        """How it computes."""
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -127,12 +133,20 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _train(task: Task, team: Team, saver: Saver, gauges: AnyGauges, paths: dict[str, str], where: Where) -> None:
-    """Build, resume, train epoch by epoch."""
-    params, store = task.params, task.checkpoints
+    """Build the training, and train it under its numerics."""
+    params = task.params
     if "weights" in paths:
         params = with_values(params, {"network.weights": paths["weights"]})
     training = task.make(params, paths, team.device, team.rank, team.size)
+    with training.numerics.applied():
+        _train_all(training, task, team, saver, gauges, where)
+
+
+def _train_all(training: Training, task: Task, team: Team, saver: Saver, gauges: AnyGauges, where: Where) -> None:
+    """Resume, train epoch by epoch."""
+    store = task.checkpoints
     progress = WorkerProgress(task.board, team.rank, training.epochs)
+    progress.say(_computes(training.numerics, team))
     machine = MachineMetrics(task.board, team)
     machine.start()
     # The first worker chooses, so that all continue from the same checkpoint.
@@ -141,7 +155,7 @@ def _train(task: Task, team: Team, saver: Saver, gauges: AnyGauges, paths: dict[
         state = store.load(last) if last else None
     history: list[dict[str, float]] = []
     part, notices = EpochPart(), Notices(task.board, team)
-    profiler = Profiler(params.train.profile if team.rank == 0 else 0, team.device, task.board)
+    profiler = Profiler(task.params.train.profile if team.rank == 0 else 0, team.device, task.board)
     if state:
         training.model.load_state_dict(state["model"])
         training.optimizer.load_state_dict(state["optimizer"])
@@ -170,7 +184,7 @@ def _train(task: Task, team: Team, saver: Saver, gauges: AnyGauges, paths: dict[
         with profiler:
             own = training.epoch(epoch, part, after_step)
         part = EpochPart()
-        gauges.images_per_second.set(own["images_per_second"])
+        gauges.of_epoch(own)
         metrics = mean_of_all(team, own)
         if not all(math.isfinite(value) for value in metrics.values()):
             raise CuhsError(f"the loss is not finite in epoch {epoch + 1}; lower lr or warm up longer")
@@ -184,6 +198,13 @@ def _train(task: Task, team: Team, saver: Saver, gauges: AnyGauges, paths: dict[
             raise _terminated(len(history), 0)
     saver.wait()
     machine.stop()
+
+
+def _computes(numerics: Numerics, team: Team) -> str:
+    """What a training computes on, and how, in one line."""
+    known = peak_flops(team.device, numerics.precision)
+    without = "" if known else "; no mfu, because the peak of this device is not known"
+    return f"{team.size} × {device_name(team.device)}, {numerics.on(team.device)}{without}"
 
 
 def _state(training: Training, history: list[dict[str, float]], parts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -56,9 +56,10 @@ def test_a_panel_asks_for_what_is_exported(expression: str) -> None:
 
 def test_training_and_gpus_are_shown() -> None:
     text = json.dumps(DASHBOARD)
-    assert "ray_cuhs_images_per_second" in text
+    for name in ("images_per_second", "waiting", "mfu", "gpu_memory_mib"):
+        assert f"ray_cuhs_{name}" in text
     assert "ray_node_gpus_utilization" in text
-    assert len(queries()) == 13
+    assert len(queries()) == 16
 
 
 @pytest.mark.parametrize(

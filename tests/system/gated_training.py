@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from cuhs.training.epoch import EpochPart, OnStep
+from cuhs.training.numerics import Numerics
 from pipelines.base import params
 from pipelines.base.params import Params
 from pipelines.tracking.run import Run, send_left
@@ -20,7 +21,7 @@ EPOCHS = 6
 class Gated:
     """Fits one number; epoch ``n``, counted from 1, waits for the file ``n`` in the folder ``gates``."""
 
-    epochs = EPOCHS
+    epochs, numerics = EPOCHS, Numerics()
 
     def __init__(self, params: Params, paths: Mapping[str, str], device: torch.device, *_: int) -> None:
         self.model = nn.Linear(1, 1, bias=False)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from cuhs.training.epoch import EpochPart, OnStep
+from cuhs.training.numerics import Numerics
 from pipelines.base import cli, params
 from pipelines.base.params import Params
 from pipelines.training import start
@@ -27,7 +28,7 @@ class Fit:
     With the momentum of its optimizer a checkpoint has 32 MiB: two parts of an upload.
     """
 
-    epochs = EPOCHS
+    epochs, numerics = EPOCHS, Numerics()
 
     def __init__(self, params: Params, paths: Mapping[str, str], device: torch.device, *_: int) -> None:
         torch.manual_seed(0)

@@ -13,6 +13,7 @@ from torch import nn
 
 from cuhs.errors import CuhsError
 from cuhs.training.epoch import EpochPart, OnStep
+from cuhs.training.numerics import Numerics
 from pipelines.base import params
 from pipelines.base.params import Params
 from pipelines.base.signals import Terminated
@@ -43,7 +44,7 @@ class Tracked:
 class Fit:
     """Fits noise in small steps; ``before`` is called before each."""
 
-    epochs = EPOCHS
+    epochs, numerics = EPOCHS, Numerics()
     before: Callable[[int, int], object] = staticmethod(lambda epoch, step: None)
 
     def __init__(self, params: Params, paths: dict[str, str], device: torch.device, *_: int) -> None:
