@@ -67,6 +67,11 @@ def main() -> None:
     print(json.dumps(figures))
 
 
+def total() -> int:
+    """The number of images of Market-1501."""
+    return TRAIN + QUERY + GALLERY + DISTRACTORS + JUNK
+
+
 def photograph(root: Path, share: float) -> list[list[str]]:
     """Write the raw folder; returns the files in batches."""
     rng = np.random.default_rng(0)

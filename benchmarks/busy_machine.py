@@ -57,31 +57,42 @@ def images_per_second(policy: str, threads: int, seconds: float) -> float:
     return float(done.stdout)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.busy_machine", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement")
-    arguments = parser.parse_args()
+def against_neighbours(repeats: int, seconds: float) -> dict[str, dict[str, float]]:
+    """Compute alone and beside busy processes, by turns; prints a table.
+
+    Args:
+        repeats: how often each is measured; medians count.
+        seconds: of each measurement.
+
+    Returns:
+        For each of :data:`POLICIES`, images a second ``alone`` and ``busy``, and the share of its pace that is ``kept``.
+    """
     cores = usable_cpus()
     found: dict[tuple[str, bool], list[float]] = {(policy, busy): [] for policy in POLICIES for busy in (False, True)}
-    for _ in range(arguments.repeats):
+    for _ in range(repeats):
         for busy in (False, True):
             neighbours = [multiprocessing.Process(target=burn, daemon=True) for _ in range(cores if busy else 0)]
             for neighbour in neighbours:
                 neighbour.start()
             for policy in POLICIES:
-                found[policy, busy].append(images_per_second(policy, cores, arguments.seconds))
+                found[policy, busy].append(images_per_second(policy, cores, seconds))
             for neighbour in neighbours:
                 neighbour.kill()
                 neighbour.join()
-    medians = {key: statistics.median(values) for key, values in found.items()}
+    figures = {}
     print(f"{'threads wait':<20} {'alone':>8} {'busy':>8} {'kept':>6}   images a second, {cores} threads")
     for policy in POLICIES:
-        alone, busy = medians[policy, False], medians[policy, True]
-        print(f"{policy:<20} {alone:8.1f} {busy:8.1f} {busy / alone:6.2f}")
-    print(
-        json.dumps({f"{policy}, {'busy' if busy else 'alone'}": round(v, 1) for (policy, busy), v in medians.items()})
-    )
+        alone, busy = (statistics.median(found[policy, beside]) for beside in (False, True))
+        print(f"{policy:<20} {alone:8.1f} {busy:8.1f} {busy / alone:6.2f}", flush=True)
+        figures[policy] = {"alone": round(alone, 1), "busy": round(busy, 1), "kept": round(busy / alone, 2)}
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.busy_machine", description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement")
+    print(json.dumps(against_neighbours(**vars(parser.parse_args()))))
 
 
 if __name__ == "__main__":

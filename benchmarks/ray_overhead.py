@@ -47,38 +47,46 @@ class Clock:
         """Machine metrics are measured, and dropped here."""
 
 
-def plain(p: Params, paths: dict[str, str], rank: int, port: int) -> float:
-    """Seconds an epoch of the loop, without its first one."""
+def plain(p: Params, paths: dict[str, str], rank: int, port: int) -> dict[str, float]:
+    """``seconds`` an epoch of the loop, and the share of them ``waiting`` for batches, both without its first one."""
     workers = p.compute.workers
     torch.set_num_threads(p.compute.cpus_per_worker or 1)
     if workers > 1:
         dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=workers)
     training = ReIDRun(p, paths, torch.device("cpu"), rank, workers)
-    ends = []
+    ends, waiting = [], []
     for epoch in range(training.epochs):
-        training.epoch(epoch, EpochPart(), lambda done, steps: None)
+        metrics = training.epoch(epoch, EpochPart(), lambda done, steps: None)
         ends.append(time.monotonic())
-    return (ends[-1] - ends[0]) / (len(ends) - 1)
+        waiting.append(metrics["waiting"])
+    return {"seconds": (ends[-1] - ends[0]) / (len(ends) - 1), "waiting": statistics.mean(waiting[1:])}
 
 
-def stage(p: Params, paths: dict[str, str]) -> float:
-    """Seconds an epoch of the stage, without its first one."""
+def stage(p: Params, paths: dict[str, str]) -> dict[str, float]:
+    """``seconds`` an epoch of the stage, without its first one."""
     run: Any = Clock()
     start.train(ReIDRun, p, paths, "train-overhead", run)
-    return float((run.ends[max(run.ends)] - run.ends[1]) / (max(run.ends) - 1))
+    return {"seconds": (run.ends[max(run.ends)] - run.ends[1]) / (max(run.ends) - 1)}
 
 
 def child() -> None:
-    """Measure one way in a folder of its own; prints the seconds an epoch."""
+    """Measure one way in a folder of its own; the last line is JSON."""
     way, rank, port, data, values = sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5]), sys.argv[6]
     p = params.with_values(params.load(), json.loads(values))
     paths = {"dataset": str(data / "dataset"), "hsl": str(data / "hsl")}
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        print(stage(p, paths) if way == "stage" else plain(p, paths, rank, port))
+        print(json.dumps(stage(p, paths) if way == "stage" else plain(p, paths, rank, port)))
 
 
-def seconds(way: str, data: Path, values: dict[str, Any]) -> float:
+def measured(way: str, data: Path, values: dict[str, Any]) -> dict[str, float]:
+    """What :func:`plain` or :func:`stage` found, in processes of their own.
+
+    Args:
+        way: ``plain`` or ``stage``.
+        data: the folder that :func:`prepare` filled.
+        values: parameters that differ from those of ``params.yaml``, ``compute.workers`` among them.
+    """
     processes = values["compute.workers"] if way == "plain" else 1
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -92,7 +100,17 @@ def seconds(way: str, data: Path, values: dict[str, Any]) -> float:
     outputs = [process.communicate()[0] for process in started]
     if any(process.returncode for process in started):
         raise SystemExit(f"{' '.join([*command, '0', *rest])} failed; run it to see why")
-    return float(outputs[0].splitlines()[-1])
+    return json.loads(outputs[0].splitlines()[-1])
+
+
+def team(workers: int, threads: int, epochs: int) -> dict[str, Any]:
+    """Parameters of a training on this machine's cores."""
+    return {
+        "compute.workers": workers,
+        "compute.cpus_per_worker": threads,
+        "compute.gpu": "no",
+        "train.epochs": epochs,
+    }
 
 
 def prepare(data: Path, identities: int) -> int:
@@ -106,30 +124,37 @@ def prepare(data: Path, identities: int) -> int:
     return len(training.sampler) * p.train.identities * p.train.images_per_identity
 
 
+def against_plain(repeats: int, epochs: int, identities: int) -> dict[str, Any]:
+    """Compare for each of :data:`TEAMS`; prints a table.
+
+    Returns:
+        ``ray_overhead``, the stage's pace as a share of the plain loop's for each team, and ``loader_share``, the
+        share of its time that the plain loop of the last team with one worker waits for batches.
+    """
+    found: dict[str, float] = {}
+    waiting = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder)
+        images = prepare(data, identities)
+        print(f"{'workers x threads':<18} {'plain':>7} {'stage':>7} {'ratio':>6}   images a second", flush=True)
+        for workers, threads in TEAMS:
+            values = team(workers, threads, epochs)
+            pairs = [[measured(way, data, values) for way in ("plain", "stage")] for _ in range(repeats)]
+            by_way = [images / statistics.median(each["seconds"] for each in side) for side in zip(*pairs, strict=True)]
+            ratio = statistics.median(loop["seconds"] / whole["seconds"] for loop, whole in pairs)
+            found[f"{workers}x{threads}"] = round(ratio, 3)
+            if workers == 1:
+                waiting = statistics.median(loop["waiting"] for loop, _ in pairs)
+            print(f"{f'{workers} x {threads}':<18} {by_way[0]:7.1f} {by_way[1]:7.1f} {ratio:6.3f}", flush=True)
+    return {"ray_overhead": found, "loader_share": round(waiting, 3)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ray_overhead", description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--identities", type=int, default=60)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder)
-        images = prepare(data, arguments.identities)
-        found: dict[str, float] = {}
-        print(f"{'workers x threads':<18} {'plain':>7} {'stage':>7} {'ratio':>6}   images a second", flush=True)
-        for workers, threads in TEAMS:
-            values = {
-                "compute.workers": workers,
-                "compute.cpus_per_worker": threads,
-                "compute.gpu": "no",
-                "train.epochs": arguments.epochs,
-            }
-            pairs = [[seconds(way, data, values) for way in ("plain", "stage")] for _ in range(arguments.repeats)]
-            by_way = [images / statistics.median(each) for each in zip(*pairs, strict=True)]
-            ratio = statistics.median(first / second for first, second in pairs)
-            found[f"{workers}x{threads}"] = round(ratio, 3)
-            print(f"{f'{workers} x {threads}':<18} {by_way[0]:7.1f} {by_way[1]:7.1f} {ratio:6.3f}", flush=True)
-    print(json.dumps({"ray_overhead": found}))
+    print(json.dumps(against_plain(**vars(parser.parse_args()))))
 
 
 if __name__ == "__main__":
