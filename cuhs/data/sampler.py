@@ -83,9 +83,10 @@ class IdentitySampler:
     def __iter__(self) -> Iterator[list[Draw]]:
         share = self.identities * self.images // self.workers
         for batch in self.batches[self.done :]:
-            yield batch[self.rank * share : (self.rank + 1) * share]
+            yield _draws(batch[self.rank * share : (self.rank + 1) * share])
 
-    def _global_batches(self, epoch: int) -> list[list[Draw]]:
+    def _global_batches(self, epoch: int) -> np.ndarray:
+        """(batches, P·K, 2) int64, a row and a seed each; as many :class:`Draw` would take eight times the memory."""
         rng = np.random.default_rng([self.seed, epoch])
         groups = [self._groups(indices, rng) for indices in self.by_identity]
         left = np.array([len(g) for g in groups])
@@ -99,8 +100,8 @@ class IdentitySampler:
             left[chosen] -= 1
             indices = np.concatenate([groups[i][left[i]] for i in chosen])
             seeds = rng.integers(0, 2**63, len(indices))
-            batches.append([Draw(int(i), int(s)) for i, s in zip(indices, seeds, strict=True)])
-        return [batches[i] for i in rng.permutation(len(batches))]
+            batches.append(np.stack([indices, seeds], axis=1))
+        return np.stack(batches)[rng.permutation(len(batches))]
 
     def _groups(self, indices: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
         shuffled = rng.permutation(indices)
@@ -128,8 +129,7 @@ class ShuffleSampler:
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(self.indices)[: len(self) * self.batch]
         seeds = rng.integers(0, 2**63, len(order))
-        draws = [Draw(int(i), int(s)) for i, s in zip(order, seeds, strict=True)]
-        self.batches, self.done = [draws[i : i + self.batch] for i in range(0, len(draws), self.batch)], done
+        self.batches, self.done = np.stack([order, seeds], axis=1).reshape(-1, self.batch, 2), done
 
     def __len__(self) -> int:
         return len(self.indices) // self.batch
@@ -137,4 +137,9 @@ class ShuffleSampler:
     def __iter__(self) -> Iterator[list[Draw]]:
         share = self.batch // self.workers
         for batch in self.batches[self.done :]:
-            yield batch[self.rank * share : (self.rank + 1) * share]
+            yield _draws(batch[self.rank * share : (self.rank + 1) * share])
+
+
+def _draws(batch: np.ndarray) -> list[Draw]:
+    """The rows and seeds (n, 2) of a batch as plain numbers, which a data loader sends to its processes."""
+    return [Draw(row, seed) for row, seed in batch.tolist()]

@@ -1,5 +1,6 @@
 """Batches that follow from seed and epoch alone, whatever the number of workers."""
 
+import tracemalloc
 from collections import Counter
 from itertools import chain
 
@@ -208,3 +209,28 @@ def test_a_batch_that_leaves_each_worker_one_image_is_refused() -> None:
 def test_no_images_are_refused() -> None:
     with pytest.raises(CuhsError):
         ShuffleSampler(np.arange(0), 8, seed=0)
+
+
+def test_a_seed_draws_what_it_always_drew() -> None:
+    # Another order would change every trained number.
+    identities = IdentitySampler(np.repeat(np.arange(7), [3, 9, 4, 12, 5, 8, 6]), 3, 4, seed=5)
+    shuffled = ShuffleSampler(np.arange(40), 8, seed=5)
+    firsts, sums = [], []
+    for sampler in (identities, shuffled):
+        sampler.set_epoch(2)
+        batches = list(sampler)
+        firsts.append([draw.row for draw in batches[0]])
+        sums.append(sum(draw.seed for batch in batches for draw in batch))
+    assert firsts == [[40, 36, 33, 38, 5, 7, 3, 10, 21, 19, 16, 22], [34, 23, 37, 31, 25, 5, 13, 26]]
+    assert sums == [164413659565165250491, 189564122890292247577]
+
+
+def test_an_epoch_of_many_images_takes_little_memory() -> None:
+    labels = np.repeat(np.arange(500), 24)
+    tracemalloc.start()
+    try:
+        sampler = IdentitySampler(labels, 16, 4, seed=0)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(sampler) == 187 and kept / len(labels) < 50
