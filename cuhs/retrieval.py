@@ -39,7 +39,8 @@ def embed(
     # The move above stays outside: parameters moved in inference mode could never be trained or explained again.
     with torch.inference_mode():
         for part in loader:
-            features.append(network.embed(part.images.to(device)).cpu())
+            inputs, _ = part.inputs(device)
+            features.append(network.embed(inputs).cpu())
             done += len(part.labels)
             on_batch(done)
         return torch.cat(features)

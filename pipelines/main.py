@@ -21,6 +21,7 @@ COMMANDS = {
     "compare": ("pipelines.commands.compare", "is model A better than model B?"),
     "paper": ("pipelines.commands.paper", "a table of the paper: its figures beside ours"),
     "checkout": ("pipelines.commands.checkout", "code, parameters and data of a model"),
+    "explain": ("pipelines.commands.explain", "what the model looks at in images"),
     "rank": ("pipelines.commands.rank", "rank a gallery larger than memory"),
     "submit": ("pipelines.commands.submit", "the command that submits a stage to a Ray cluster"),
 }

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cuhs.data.augment import Augmentation
-from cuhs.data.dataset import PersonImages
+from cuhs.data.dataset import PersonImages, collate
 from cuhs.network.cuhs import CUHS
 from cuhs.retrieval import embed
 
@@ -21,7 +21,8 @@ def images(tiny_dataset: Path) -> PersonImages:
 def test_features_come_in_the_splits_order_and_without_augmentation(tiny_network: CUHS, images: PersonImages) -> None:
     features = embed(tiny_network, images, batch=5, device=CPU)
     with torch.no_grad():
-        one_by_one = torch.cat([tiny_network.eval().embed(images[i][0][None]) for i in range(len(images))])
+        inputs = [collate([images[i]]).inputs(CPU)[0] for i in range(len(images))]
+        one_by_one = torch.cat([tiny_network.eval().embed(each) for each in inputs])
     assert features.shape == (24, 32) and features.dtype == torch.float32
     torch.testing.assert_close(features, one_by_one, rtol=1e-3, atol=1e-4)
     # Different images have different features: the agreement above is not that of constants.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cuhs.data.augment import Augmentation, decode, normalise
+from cuhs.data.augment import UNCHANGED, Augmentation, augmented, decode
 from cuhs.data.sampler import Draw
 from cuhs.data.shards import REBUILD, read_split
 from cuhs.errors import CuhsError, cut
@@ -18,26 +18,43 @@ from cuhs.errors import CuhsError, cut
 
 @dataclass(frozen=True)
 class Batch:
-    """A training batch: images (n, 3, H, W), labels (n,) int64, boxes (n, 4) with NaN where there is none."""
+    """Images of a batch as they are stored, and how each is to be changed.
 
-    images: Tensor
+    Attributes:
+        pixels: (n, H, W, 3) uint8.
+        labels: (n,) int64.
+        boxes: (n, 4) float32, NaN where there is none.
+        changes: (n, 12) float32, each as in :data:`~cuhs.data.augment.UNCHANGED`.
+    """
+
+    pixels: Tensor
     labels: Tensor
     boxes: Tensor
+    changes: Tensor
 
     def pin_memory(self) -> "Batch":
         """Copy the batch to page-locked memory; called by a data loader that pins memory."""
-        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.boxes.pin_memory())
+        return Batch(*(tensor.pin_memory() for tensor in vars(self).values()))
+
+    def inputs(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Change the images on a device: the network's input (n, 3, H, W) float32, and the boxes in it (n, 4)."""
+        found = (tensor.to(device, non_blocking=True) for tensor in (self.pixels, self.boxes, self.changes))
+        return augmented(*found)
+
+
+# An image's pixels (H, W, 3) uint8, label, box (4,) and change (12,).
+Item = tuple[np.ndarray, int, np.ndarray, np.ndarray]
 
 
 @dataclass
-class PersonImages(Dataset[tuple[Tensor, int, Tensor]]):
+class PersonImages(Dataset[Item]):
     """Images of one split with their labels; an image is decoded only when it is read.
 
     Attributes:
         root: folder of the built dataset.
         split: ``train``, ``query`` or ``gallery``.
         height, width: size that images are resized to.
-        augmentation: applied to items indexed by a :class:`~cuhs.data.sampler.Draw`; None leaves images as they are.
+        augmentation: drawn for items indexed by a :class:`~cuhs.data.sampler.Draw`; None leaves images as they are.
         pids, camids, colours, sources, paths: (N,) arrays of str.
         box_origins: (N,) array of names from :data:`cuhs.raw.head_shoulder_boxes.ORIGINS`, or None.
         labels: (N,) int64, identities numbered in the order of their sorted names.
@@ -95,21 +112,15 @@ class PersonImages(Dataset[tuple[Tensor, int, Tensor]]):
                 f"{self.root / self.split}: {self.paths[index]} cannot be decoded ({cut(str(error))}); {REBUILD}"
             ) from error
 
-    def __getitem__(self, item: int | Draw) -> tuple[Tensor, int, Tensor]:
-        """Return the input (3, H, W) float32, the label, and the box (4,) float32 in the input."""
+    def __getitem__(self, item: int | Draw) -> Item:
+        """Return an image with its label, its box, and the change that its seed draws."""
         index, seed = (item, None) if isinstance(item, int) else item
-        pixels = self._pixels(index)
-        if seed is None or self.augmentation is None:
-            return normalise(pixels), int(self.labels[index]), torch.from_numpy(self.boxes[index])
-        image, box = self.augmentation(pixels, self.boxes[index], seed)
-        return image, int(self.labels[index]), box
+        change = UNCHANGED
+        if seed is not None and self.augmentation is not None:
+            change = self.augmentation.draw(seed, self.height, self.width)
+        return self._pixels(index), int(self.labels[index]), self.boxes[index], change
 
 
-def collate(items: list[tuple[Tensor, int, Tensor]]) -> Batch:
-    """Stack items into a batch; images are channels-last, which is faster on CPUs and tensor cores."""
-    images, labels, boxes = zip(*items, strict=True)
-    return Batch(
-        torch.stack(images).contiguous(memory_format=torch.channels_last),
-        torch.tensor(labels),
-        torch.stack(boxes),
-    )
+def collate(items: list[Item]) -> Batch:
+    """Stack items into a batch."""
+    return Batch(*(torch.from_numpy(np.stack(each)) for each in zip(*items, strict=True)))

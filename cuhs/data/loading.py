@@ -44,7 +44,7 @@ class Loader:
     def __init__(self, images: PersonImages, rows: Rows, processes: int, *, pinned: bool = False) -> None:
         if processes and len(rows):
             largest = len(next(iter(rows)))
-            check_shared_memory(largest * 3 * images.height * images.width * 4, processes)
+            check_shared_memory(largest * images.height * images.width * 3, processes)
         dataset: Dataset[Any] = images
         self._processes = processes
         self._loader: DataLoader[Batch] = DataLoader(

@@ -63,12 +63,13 @@ def roc_curve(pairs: PairDistances) -> Figure:
     return figure
 
 
-def overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:
+def overlay(image: Image.Image, heat: np.ndarray, hidden: np.ndarray | None = None) -> Image.Image:
     """Return the image in grey, coloured brightly where ``heat`` is high.
 
     Args:
         image: the picture.
         heat: (h, w) non-negative; scaled by its maximum and resized to the picture.
+        hidden: (h, w) bool, cells to cross out.
     """
     heat = np.asarray(heat, np.float32)
     scaled = Image.fromarray(heat / max(float(heat.max()), 1e-12)).resize(image.size, Image.Resampling.BICUBIC)
@@ -76,13 +77,21 @@ def overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:
     warm = colormaps["inferno"](values[..., 0])[..., :3] * 255
     grey = np.asarray(image.convert("L").convert("RGB"), np.float32)
     mixed = (1 - 0.65 * values) * 0.75 * grey + 0.65 * values * warm
-    return Image.fromarray(mixed.clip(0, 255).astype(np.uint8))
+    drawn = Image.fromarray(mixed.clip(0, 255).astype(np.uint8))
+    if hidden is not None:
+        rows, columns = hidden.shape
+        pen, cell = ImageDraw.Draw(drawn), (image.width / columns, image.height / rows)
+        for row, column in np.argwhere(hidden):
+            left, top = column * cell[0], row * cell[1]
+            pen.line((left, top, left + cell[0] - 1, top + cell[1] - 1), fill="#9fd0ff")
+            pen.line((left, top + cell[1] - 1, left + cell[0] - 1, top), fill="#9fd0ff")
+    return drawn
 
 
-def outline(image: Image.Image, box: Sequence[float]) -> Image.Image:
+def outline(image: Image.Image, box: Sequence[float], colour: str = "#ffd000") -> Image.Image:
     """Draw a box on a copy of the image; ``box`` is x1 y1 x2 y2 as shares of width and height."""
     drawn = image.convert("RGB")
     x1, y1, x2, y2 = (share * side for share, side in zip(box, image.size * 2, strict=True))
     width = max(1, round(min(image.size) / 40))
-    ImageDraw.Draw(drawn).rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline="#ffd000", width=width)
+    ImageDraw.Draw(drawn).rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=colour, width=width)
     return drawn

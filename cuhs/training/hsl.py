@@ -46,7 +46,8 @@ def train_hsl_epoch(
     device = next(model.parameters()).device
 
     def losses(batch: Batch) -> dict[str, Tensor]:
-        return {"loss": hsl_loss(model(batch.images.to(device)), batch.boxes.to(device))}
+        images, boxes = batch.inputs(device)
+        return {"loss": hsl_loss(model(images), boxes)}
 
     return train_steps(losses, batches, optimizer, config, epoch)
 
@@ -61,7 +62,10 @@ def mean_iou(localise: nn.Module, batches: Iterable[Batch], device: torch.device
         device: device of the localiser.
     """
     localise.eval()
-    values = [iou(theta_to_box(localise(batch.images.to(device))), batch.boxes.to(device)).cpu() for batch in batches]
+    values = []
+    for batch in batches:
+        images, boxes = batch.inputs(device)
+        values.append(iou(theta_to_box(localise(images)), boxes).cpu())
     return float(torch.cat(values).mean())
 
 

@@ -65,9 +65,9 @@ def train_epoch(
 
     def losses(batch: Batch) -> dict[str, Tensor]:
         labels = batch.labels.to(device, non_blocking=True)
-        inputs = batch.images.to(device, non_blocking=True)
+        images, _ = batch.inputs(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            features, logits = model(inputs)
+            features, logits = model(images)
         loss, terms = total_loss(features, logits, labels, metric, config.eta_1, config.eta_2, config.label_smoothing)
         named = {f"loss/{name.replace('metric', config.metric_loss)}": value for name, value in terms.items()}
         return {"loss": loss, **named}

@@ -16,7 +16,7 @@ from cuhs.evaluation import figures, report
 from cuhs.evaluation.examples import Example, Look, examples
 from cuhs.evaluation.features import ALL
 from cuhs.evaluation.intervals import Difference
-from cuhs.explain import similarity_maps
+from cuhs.explain import attention_maps
 from cuhs.network.cuhs import CUHS
 from pipelines.base.paths import DATASET
 from pipelines.base.versions import git_commit
@@ -87,9 +87,10 @@ def _explainer(model: CUHS, splits: Splits) -> Callable[[Example], list[Look]]:
         pair = example.row, example.match.row
         if pair not in known:
             inputs, _ = collate([splits["query"][pair[0]], splits["gallery"][pair[1]]]).inputs(device)
+            pictures = example.image, example.match.image
             made = [
-                Look(name, figures.overlay(example.image, a.numpy()), figures.overlay(example.match.image, b.numpy()))
-                for name, (a, b) in similarity_maps(model, inputs[0], inputs[1]).items()
+                Look(name, *(figures.overlay(*each) for each in zip(pictures, heats.numpy(), strict=True)))
+                for name, heats in attention_maps(model, inputs).items()
             ]
             with torch.inference_mode():
                 boxes = model.boxes(inputs)

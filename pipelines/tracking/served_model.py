@@ -43,14 +43,14 @@ class Embedder(PythonModel):
         Raises:
             MlflowException: an image cannot be decoded; the message says which and why. The server answers HTTP 400.
         """
-        images = [self._input(row, data) for row, data in enumerate(model_input["image"])]
+        images = [self._pixels(row, data) for row, data in enumerate(model_input["image"])]
+        batches = [torch.from_numpy(np.stack(images[i : i + BATCH])) for i in range(0, len(images), BATCH)]
         with torch.inference_mode():
-            batches = [self.network.embed(torch.stack(images[i : i + BATCH])) for i in range(0, len(images), BATCH)]
-        return torch.cat(batches).numpy()
+            return torch.cat([self.network.embed(normalise(batch)) for batch in batches]).numpy()
 
-    def _input(self, row: int, data: bytes) -> torch.Tensor:
+    def _pixels(self, row: int, data: bytes) -> np.ndarray:
         try:
-            return normalise(decode(checked(data).data, self.card.height, self.card.width))
+            return decode(checked(data).data, self.card.height, self.card.width)
         except BadImage as error:
             raise mlflow.MlflowException.invalid_parameter_value(f"image {row}: {error}") from error
 

@@ -14,6 +14,8 @@ from cuhs.data.dataset import PersonImages, collate
 from cuhs.data.sampler import Draw
 from cuhs.errors import CuhsError
 
+CPU = torch.device("cpu")
+
 
 @pytest.fixture
 def images(tiny_dataset: Path) -> PersonImages:
@@ -55,30 +57,38 @@ def by_hand(images: PersonImages, index: int) -> np.ndarray:
 
 
 def test_a_number_asks_for_the_image_as_it_is_and_a_draw_for_an_augmented_one(images: PersonImages) -> None:
-    for index in (0, 20):
-        image, label, box = images[index]
-        np.testing.assert_allclose(image, by_hand(images, index), rtol=1e-4, atol=1e-4)
-        assert label == images.labels[index]
-        np.testing.assert_array_equal(box, images.boxes[index])
-    mirrored, label, box = images[Draw(0, seed=7)]
-    assert label == images.labels[0] and box.tolist() == pytest.approx([0.1, 0, 0.9, 0.3], abs=1e-6)
-    assert torch.equal(mirrored, images[0][0].flip(2))
-    assert images[Draw(3, seed=7)][2].isnan().all()
+    batch = collate([images[item] for item in (0, 20, Draw(0, seed=7), Draw(3, seed=7))])
+    inputs, boxes = batch.inputs(CPU)
+    for i, index in enumerate((0, 20)):
+        np.testing.assert_allclose(inputs[i], by_hand(images, index), rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(boxes[i], images.boxes[index])
+    assert torch.equal(inputs[2], inputs[0].flip(2))
+    assert boxes[2].tolist() == pytest.approx([0.1, 0, 0.9, 0.3], abs=1e-6) and boxes[3].isnan().all()
+    assert batch.labels.tolist() == images.labels[[0, 20, 0, 3]].tolist()
+
+
+def test_without_an_augmentation_a_draw_changes_nothing(tiny_dataset: Path) -> None:
+    images = PersonImages(tiny_dataset, "train", 64, 32)
+    inputs, _ = collate([images[0], images[Draw(0, seed=7)]]).inputs(CPU)
+    assert torch.equal(inputs[0], inputs[1])
 
 
 def test_images_are_resized(tiny_dataset: Path) -> None:
-    image, _, _ = PersonImages(tiny_dataset, "query", 96, 48)[1]
-    assert image.shape == (3, 96, 48)
+    pixels, *_ = PersonImages(tiny_dataset, "query", 96, 48)[1]
+    assert pixels.shape == (96, 48, 3) and pixels.dtype == np.uint8
 
 
-def test_batches_keep_items_together_and_are_channels_last(images: PersonImages) -> None:
+def test_batches_are_bytes_and_keep_items_together(images: PersonImages) -> None:
     draws = [Draw(5, 1), Draw(23, 2), Draw(0, 3)]
     batch = collate([images[draw] for draw in draws])
+    assert batch.pixels.shape == (3, 64, 32, 3) and batch.pixels.dtype == torch.uint8
     assert batch.labels.dtype == torch.int64 and batch.labels.tolist() == images.labels[[5, 23, 0]].tolist()
-    assert batch.images.shape == (3, 3, 64, 32) and batch.images.is_contiguous(memory_format=torch.channels_last)
+    assert batch.boxes.dtype == batch.changes.dtype == torch.float32
     for i, draw in enumerate(draws):
-        assert torch.equal(batch.images[i], images[draw][0])
-        torch.testing.assert_close(batch.boxes[i], images[draw][2], equal_nan=True)
+        pixels, _, box, change = images[draw]
+        np.testing.assert_array_equal(batch.pixels[i], pixels)
+        np.testing.assert_array_equal(batch.boxes[i], box)
+        np.testing.assert_array_equal(batch.changes[i], change)
 
 
 def test_a_missing_split_says_what_to_run(tiny_dataset: Path) -> None:

@@ -46,7 +46,9 @@ def test_loader_processes_give_the_same_batches_in_each_epoch(tiny_dataset: Path
         sampler.set_epoch(epoch)
         both = list(zip(here, there, strict=True))
         assert len(both) == len(sampler) == len(there)
-        assert all(torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels) for a, b in both)
+        for a, b in both:
+            assert torch.equal(a.pixels, b.pixels) and torch.equal(a.labels, b.labels)
+            assert torch.equal(a.changes, b.changes)
 
 
 def test_batches_of_rows_are_in_order_and_whole() -> None:
@@ -73,7 +75,7 @@ def test_batches_that_shared_memory_cannot_hold_are_refused(
     small: None, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = PersonImages(tiny_dataset, "train", 384, 128)
-    rows = [[0] * 64]
+    rows = [[0] * 256]
     Loader(images, rows, 0)
     line = r"the batches of 2 loader processes need 180 MiB of shared memory and /dev/shm has 64 MiB left; enlarge it"
     with pytest.raises(CuhsError, match=r"^compute\.loader_processes: " + line):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Subset
 
-from cuhs.data.augment import Augmentation
+from cuhs.data.augment import UNCHANGED, Augmentation
 from cuhs.data.dataset import Batch, PersonImages, collate
 from cuhs.data.sampler import ShuffleSampler
 from cuhs.network.config import NetworkConfig
@@ -48,7 +48,9 @@ def test_identities_without_a_box_are_in_neither_part() -> None:
 
 def batch_of(boxes: list[list[float]]) -> Batch:
     n = len(boxes)
-    return Batch(torch.zeros(n, 3, 8, 4), torch.zeros(n, dtype=torch.int64), torch.tensor(boxes))
+    changes = torch.from_numpy(UNCHANGED).expand(n, -1)
+    pixels, labels = torch.zeros(n, 8, 4, 3, dtype=torch.uint8), torch.zeros(n, dtype=torch.int64)
+    return Batch(pixels, labels, torch.tensor(boxes), changes)
 
 
 def test_mean_iou_is_over_images_not_batches() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from cuhs.data.augment import Augmentation
+from cuhs.data.augment import UNCHANGED, Augmentation
 from cuhs.data.dataset import Batch, PersonImages, collate
 from cuhs.data.sampler import IdentitySampler
 from cuhs.losses import metric_loss, total_loss
@@ -94,8 +94,9 @@ def test_a_resumed_training_is_bit_for_bit_the_undisturbed_one(
 
 def made_batches(count: int) -> list[Batch]:
     generator = torch.Generator().manual_seed(0)
-    labels = torch.tensor([0, 0, 1, 1])
-    return [Batch(torch.randn(4, 3, 64, 32, generator=generator), labels, torch.zeros(4, 4)) for _ in range(count)]
+    noise = torch.randint(0, 256, (count, 4, 64, 32, 3), generator=generator, dtype=torch.uint8)
+    changes = torch.from_numpy(UNCHANGED).expand(4, -1)
+    return [Batch(pixels, torch.tensor([0, 0, 1, 1]), torch.zeros(4, 4), changes) for pixels in noise]
 
 
 def test_an_epoch_is_adam_on_equation_14_step_by_step(tiny_network: CUHS) -> None:
@@ -112,7 +113,9 @@ def test_an_epoch_is_adam_on_equation_14_step_by_step(tiny_network: CUHS) -> Non
     losses = []
     for batch, rate in zip(batches, (1e-2 * (0.01 + 0.99 * 0.5), 1e-2 * (0.01 + 0.99 * 0.75)), strict=True):
         by_hand.param_groups[0]["lr"] = rate
-        loss, _ = total_loss(*twin(batch.images), batch.labels, metric_loss("triplet", 0.3), 0.5, 2.0)
+        loss, _ = total_loss(
+            *twin(batch.inputs(torch.device("cpu"))[0]), batch.labels, metric_loss("triplet", 0.3), 0.5, 2.0
+        )
         by_hand.zero_grad()
         loss.backward()
         by_hand.step()
