@@ -60,5 +60,6 @@ class ReIDTraining(Schedule):
     sync_bn: bool = False
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     deterministic: Deterministic = False
+    compile: Annotated[bool, Field(description="compile the network: slower to start, often faster on GPUs")] = False
     seed: Seed = 0
     profile: Annotated[int, Field(ge=0, le=100, description="steps to profile; 0: none")] = 0

@@ -15,6 +15,7 @@ from cuhs.data.sampler import IdentitySampler, ShuffleSampler
 from cuhs.errors import CuhsError
 from cuhs.export import load_hsl
 from cuhs.network.cuhs import CUHS, make_hsl
+from cuhs.training.compiled import compile_in_place
 from cuhs.training.config import HslTraining, ReIDTraining
 from cuhs.training.epoch import Epoch, EpochPart, OnStep
 from cuhs.training.flops import Utilisation
@@ -88,6 +89,8 @@ class ReIDRun(_OnWorker):
         hsl = load_hsl(Path(paths["hsl"])) if params.network.learned_stream else None
         self.model = Classified(CUHS(params.network, hsl), len(images.identities))
         self.used = Utilisation(self.model, params.image.height, params.image.width, device, self.config.precision)
+        if self.config.compile:
+            compile_in_place(self.model, device)
         self.wrapped = _distributed(self.model, self.config.sync_bn, device, workers)
         self.sampler = IdentitySampler(
             images.labels,
