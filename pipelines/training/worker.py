@@ -203,7 +203,7 @@ def _train_all(training: Training, task: Task, team: Team, saver: Saver, gauges:
 def _computes(numerics: Numerics, team: Team) -> str:
     """What a training computes on, and how, in one line."""
     known = peak_flops(team.device, numerics.precision)
-    without = "" if known else "; no mfu, because the peak of this device is not known"
+    without = "" if known else "; no mfu: the peak of this device is not known"
     return f"{team.size} × {device_name(team.device)}, {numerics.on(team.device)}{without}"
 
 

@@ -1,7 +1,7 @@
 """Precision and determinism hold for a training and no longer; no variant has an operation that would break them."""
 
 import os
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cuhs.losses import hsl_loss, metric_loss, total_loss
 from cuhs.network.cuhs import CUHS, make_hsl
+from cuhs.training.config import ReIDTraining
 from cuhs.training.numerics import Numerics
 from cuhs.training.reid import Classified
 from tests import variants
@@ -117,6 +118,15 @@ def test_no_training_has_an_operation_without_a_deterministic_algorithm(variant:
     with Operations() as used:
         step(model, torch.device("cpu"))
     assert "convolution_backward" in used.names
+    assert used.names & REFUSED == set()
+
+
+@pytest.mark.parametrize("metric", get_args(ReIDTraining.model_fields["metric_loss"].annotation))
+def test_no_metric_loss_has_one(metric: str) -> None:
+    features = torch.randn(8, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    with Operations() as used:
+        metric_loss(metric, 0.3)(features, torch.arange(8) // 2).backward()
+    assert features.grad is not None and len(used.names) > 5
     assert used.names & REFUSED == set()
 
 

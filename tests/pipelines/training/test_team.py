@@ -22,7 +22,7 @@ def test_rates_add_up_memory_is_the_largest_and_all_else_is_the_mean(monkeypatch
 def test_a_worker_says_what_it_computes_on_and_that_there_is_no_utilisation(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = Alone(Compute(gpu="no"))
     line = worker._computes(Numerics("tf32", True), alone)
-    assert line == "1 × CPU, float32, deterministic; no mfu, because the peak of this device is not known"
+    assert line == "1 × CPU, float32, deterministic; no mfu: the peak of this device is not known"
     monkeypatch.setattr(worker, "device_name", lambda device: "NVIDIA L4")
     monkeypatch.setattr(worker, "peak_flops", lambda device, precision: 121e12)
     assert worker._computes(Numerics("bfloat16"), alone) == "1 × NVIDIA L4, bfloat16"
