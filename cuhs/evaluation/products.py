@@ -112,7 +112,10 @@ def _squared_norms(features: torch.Tensor, what: str, names: Sequence[str] | Non
     Raises:
         CuhsError: a row holds NaN, infinity or values too large; the message gives its number and name.
     """
-    squares = torch.cat([part.float().square().sum(1) for part in features.split(1024)])
+    squares = torch.empty(len(features), device=features.device)
+    # Written in place: small results between large temporary arrays would keep the allocator from reusing their memory.
+    for part, sums in zip(features.split(1024), squares.split(1024), strict=True):
+        torch.sum(part.float().square(), 1, out=sums)
     # This one comparison catches NaN, infinity and values that would overflow.
     bad = (~(squares < _LARGEST_SQUARED_NORM)).nonzero().flatten().tolist()
     if bad:
