@@ -65,7 +65,8 @@ def against_neighbours(repeats: int, seconds: float) -> dict[str, dict[str, floa
         seconds: of each measurement.
 
     Returns:
-        For each of :data:`POLICIES`, images a second ``alone`` and ``busy``, and the share of its pace that is ``kept``.
+        For each of :data:`POLICIES`, images a second ``alone`` and ``busy``, and the share of its pace that is
+        ``kept``.
     """
     cores = usable_cpus()
     found: dict[tuple[str, bool], list[float]] = {(policy, busy): [] for policy in POLICIES for busy in (False, True)}

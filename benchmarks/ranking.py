@@ -3,6 +3,8 @@
 Everything is measured in one run with interleaved repetitions, and the best of each counts, so that other work on the
 machine affects all alike. The last line is JSON: our time over theirs, the memory on top of the features in MB, the
 largest difference of a result.
+
+``--device cuda`` measures ranking, re-ranking and thresholds on a GPU beside the CPU instead.
 """
 
 import argparse
@@ -10,6 +12,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +21,9 @@ import torch
 from benchmarks import own, peers
 from benchmarks.features import people
 from cuhs.evaluation.features import Features
-from cuhs.evaluation.ranking import Ranking
+from cuhs.evaluation.ranking import Ranking, rank
+from cuhs.evaluation.reranking import rank_reranked
+from cuhs.evaluation.thresholds import pair_distances
 from cuhs.machine import usable_cpus
 
 MARKET, MSMT17 = (3_368, 15_913), (11_659, 82_161)
@@ -30,8 +35,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ranking", description=__doc__)
     parser.add_argument("--threads", type=int, default=usable_cpus(), help="for both sides; default: usable cores")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", type=torch.device, help="compare it with the CPU; `cpu` only tries the code")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.device:
+        print(json.dumps(beside_cpu(arguments.device, arguments.repeats)))
+        return
     peers.environment()
     figures = {}
     for dimensions in (512, 2048, 6144):
@@ -48,6 +57,23 @@ def main() -> None:
             print(f"{_size(size)} × {dimensions}: {measured['seconds']:.2f} s, {measured['extra_mb']:.0f} MB extra")
             figures[key] = round(measured["extra_mb"])
     print(json.dumps(figures))
+
+
+def beside_cpu(device: torch.device, repeats: int, size: tuple[int, int] = MARKET) -> dict[str, float]:
+    """The CPU's time over a device's, and the largest difference of mAP, mINP or CMC, in percent.
+
+    Features lie on the device already; results come back to the CPU, so every clock stops after the device has ended.
+    """
+    query, gallery = people(*size, 512)
+    moved = replace(gallery, values=torch.from_numpy(gallery.values).to(device))
+    # Queries follow the gallery's features to their device.
+    figures = {}
+    for name, work in {"rank": rank, "rerank": rank_reranked, "thresholds": pair_distances}.items():
+        (here,), (there,) = best(repeats, query, gallery, work), best(repeats, query, moved, work)
+        print(f"{name}, {_size(size)} × 512: CPU {here:.3f} s, {device} {there:.3f} s", flush=True)
+        figures[f"{name}_faster"] = round(here / there, 2)
+    pairs = zip(rank(query, gallery).percentages().values(), rank(query, moved).percentages().values(), strict=True)
+    return {**figures, "max_difference": max(abs(one - other) for one, other in pairs)}
 
 
 def beside_product(dimensions: int, signal: float, repeats: int) -> float:

@@ -140,7 +140,9 @@ def against_plain(repeats: int, epochs: int, identities: int) -> dict[str, Any]:
         for workers, threads in TEAMS:
             values = team(workers, threads, epochs)
             pairs = [[measured(way, data, values) for way in ("plain", "stage")] for _ in range(repeats)]
-            by_way = [images / statistics.median(each["seconds"] for each in side) for side in zip(*pairs, strict=True)]
+            by_way = [
+                images / statistics.median(each["seconds"] for each in side) for side in zip(*pairs, strict=True)
+            ]
             ratio = statistics.median(loop["seconds"] / whole["seconds"] for loop, whole in pairs)
             found[f"{workers}x{threads}"] = round(ratio, 3)
             if workers == 1:

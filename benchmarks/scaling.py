@@ -37,7 +37,7 @@ class Series:
 
 # By the function of `benchmarks.points` that measures it.
 SERIES = {
-    "build_dataset": Series("Building a dataset", "images", (500, 1_000, 2_000, 4_000, 8_000), 2),
+    "build_dataset": Series("Building a dataset", "images", (1_000, 4_000, 16_000), 1),
     "open_images": Series("Opening a split", "images", (1_000, 10_000, 100_000, 1_000_000), 3),
     "narrow_classifier": Series(
         "A step of 4 classifiers of 128 channels", "identities", (100, 1_000, 10_000, 100_000, 1_000_000), 4
@@ -48,9 +48,7 @@ SERIES = {
     "sampler": Series("Drawing an epoch's batches", "identities", (1_000, 3_000, 10_000, 30_000, 100_000), 3),
     "gallery": Series("Ranking, a query", "gallery images", (10_000, 30_000, 100_000, 300_000, 1_000_000), 3),
     "workers": Series("An epoch of 30 people of FG-Synth", "workers, a thread each", (1, 2), 0),
-    "pixels": Series(
-        "A training step of 32 images", "pixels (96×48 to 384×128)", (4_608, 10_240, 32_768, 49_152), 2
-    ),
+    "pixels": Series("A training step of 32 images", "pixels (96×48 to 384×128)", (4_608, 10_240, 32_768, 49_152), 2),
 }
 Points = list[tuple[int, dict[str, float]]]
 
@@ -80,7 +78,12 @@ def curve(points: Points) -> tuple[list[int], Curve]:
 
 def table(series: Series, sizes: Sequence[int], measures: Curve) -> str:
     """Return a curve as a table in Markdown, with a row of exponents."""
-    lines = [f"**{series.title}**", "", f"| {' | '.join([series.counted, *measures])} |", "|---" * (len(measures) + 1) + "|"]
+    lines = [
+        f"**{series.title}**",
+        "",
+        f"| {' | '.join([series.counted, *measures])} |",
+        "|---" * (len(measures) + 1) + "|",
+    ]
     for row, size in enumerate(sizes):
         lines.append(f"| {' | '.join([f'{size:,}', *(_short(values[row]) for values in measures.values())])} |")
     exponents = [f"n^{exponent(sizes, values):.2f}" for values in measures.values()]

@@ -38,7 +38,9 @@ def torchreid(backbone: str, images: torch.Tensor, labels: torch.Tensor) -> Step
         model = models.MobileNetV2(CLASSES, loss="triplet")
         model.conv7[0].dwconv2.conv.stride = (1, 1)
     model.train().to(images.device)
-    cross_entropy = measured("torchreid.reid.losses.cross_entropy_loss").CrossEntropyLoss(CLASSES, use_gpu=images.is_cuda)
+    cross_entropy = measured("torchreid.reid.losses.cross_entropy_loss").CrossEntropyLoss(
+        CLASSES, use_gpu=images.is_cuda
+    )
     triplet = measured("torchreid.reid.losses.hard_mine_triplet_loss").TripletLoss(0.3)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, weight_decay=5e-4)
 

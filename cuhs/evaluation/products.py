@@ -113,7 +113,7 @@ def _squared_norms(features: torch.Tensor, what: str, names: Sequence[str] | Non
         CuhsError: a row holds NaN, infinity or values too large; the message gives its number and name.
     """
     squares = torch.empty(len(features), device=features.device)
-    # Written in place: small results between large temporary arrays would keep the allocator from reusing their memory.
+    # In place: small results between large temporary arrays would keep the memory of those from being used again.
     for part, sums in zip(features.split(1024), squares.split(1024), strict=True):
         torch.sum(part.float().square(), 1, out=sums)
     # This one comparison catches NaN, infinity and values that would overflow.
