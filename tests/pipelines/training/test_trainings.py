@@ -1,12 +1,19 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from cuhs.data.dataset import PersonImages
 from cuhs.errors import CuhsError
+from cuhs.training import flops
+from cuhs.training.epoch import EpochPart
+from cuhs.training.numerics import Numerics
+from cuhs.training.reid import Classified
 from pipelines.base import params
-from pipelines.training.trainings import boxed_split
+from pipelines.training import trainings
+from pipelines.training.trainings import HslRun, ReIDRun, boxed_split
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"
 
@@ -35,3 +42,51 @@ def test_without_boxes_one_line_says_what_to_give(images: PersonImages) -> None:
     images.boxes[:] = np.nan
     with pytest.raises(CuhsError, match=r"0 training images of \S+ have a head-shoulder box; give a `boxes` file"):
         boxed_split(images, params.load(PARAMS))
+
+
+VALUES = {
+    "image.height": 64,
+    "image.width": 32,
+    "network.channels": 8,
+    "network.streams": {"in": {"kind": "instance", "top_k": 2}},
+    "train.identities": 3,
+    "train.images_per_identity": 2,
+    "pretrain_hsl.batch": 4,
+}
+
+
+def trained(make: Any, dataset: Path, **values: Any) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+    """The weights after an epoch, and its metrics."""
+    p = params.with_values(params.load(PARAMS), {**VALUES, **values})
+    training = make(p, {"dataset": str(dataset)}, torch.device("cpu"), 0, 1)
+    with training.numerics.applied():
+        metrics = training.epoch(0, EpochPart(), lambda done, steps: None)
+    return training.model.state_dict(), metrics
+
+
+@pytest.mark.parametrize(("make", "section"), [(ReIDRun, "train"), (HslRun, "pretrain_hsl")])
+def test_utilisation_and_determinism_change_no_number_on_a_cpu(
+    make: Any, section: str, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, metrics = trained(make, tiny_dataset)
+    assert "mfu" not in metrics
+    monkeypatch.setattr(flops, "device_name", lambda device: "NVIDIA L4")
+    found, metrics = trained(make, tiny_dataset, **{f"{section}.deterministic": True})
+    assert 0 < metrics["mfu"] < 1
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+def test_a_training_computes_as_its_section_says(tiny_dataset: Path) -> None:
+    values = {"train.precision": "tf32", "pretrain_hsl.deterministic": True}
+    p = params.with_values(params.load(PARAMS), {**VALUES, **values})
+    made = [make(p, {"dataset": str(tiny_dataset)}, torch.device("cpu"), 0, 1) for make in (ReIDRun, HslRun)]
+    assert [training.numerics for training in made] == [Numerics("tf32"), Numerics("float32", True)]
+
+
+def test_the_network_is_compiled_if_asked(tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Any] = []
+    monkeypatch.setattr(trainings, "compile_in_place", lambda model, device: compiled.append(model))
+    trained(ReIDRun, tiny_dataset)
+    assert compiled == []
+    trained(ReIDRun, tiny_dataset, **{"train.compile": True})
+    assert [type(model) for model in compiled] == [Classified]
