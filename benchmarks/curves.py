@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, NullLocator
 
 # {measure: its values at the sizes of the curve}
 Curve = Mapping[str, Sequence[float]]
@@ -47,6 +48,9 @@ def draw(path: Path, panels: Mapping[str, tuple[str, Sequence[float], Curve]]) -
             axes.loglog(sizes, drawn, color=colour, marker="o", markersize=3.5, linewidth=1.6, label=label)
         axes.set_title(title, fontsize=9)
         axes.set_xlabel(f"n, {counted}", fontsize=8)
+        axes.set_xticks(sizes)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.tick_params(labelsize=7)
         axes.grid(color="#d9dde2", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
