@@ -1,7 +1,5 @@
 """What a network looks at in an image: an attention map of each branch, and the cells that exploration hides."""
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,11 +13,11 @@ def attention_maps(model: CUHS, images: Tensor) -> dict[str, Tensor]:
     """Map how much each cell adds to each branch's feature, along the feature's own direction (Fig. 7).
 
     The map is gradient times activation, summed over the channels, of the feature's projection on its own direction.
-    What a neck adds to the whole feature is shared out evenly over the cells, so that the map adds up to the feature's
-    length: without that, a feature that is long for what it lacks would have no positive cell. Negative values are set
-    to zero. It is a class-activation map (Zhou et al., CVPR 2016) with the feature in the
-    place of a class: each cell's exact contribution for average pooling with a linear reduction, and a first-order
-    approximation for other poolings (Grad-CAM, Selvaraju et al., ICCV 2017).
+    What a neck adds to the whole feature is shared out evenly over the cells, so that the map adds up to the
+    feature's length: without that, a feature that is long for what it lacks would have no positive cell. Negative
+    values are set to zero. It is a class-activation map (Zhou et al., CVPR 2016) with the feature in the place of a
+    class: each cell's exact contribution for average pooling with a linear reduction, and a first-order approximation
+    for other poolings (Grad-CAM, Selvaraju et al., ICCV 2017).
 
     Args:
         model: the network; put into evaluation mode.
@@ -57,7 +55,7 @@ def hidden_cells(model: CUHS, images: Tensor) -> dict[str, Tensor]:
     found = {}
     for stream in model.streams:
         if isinstance(stream, Instance) and len(stream.names) == 2:
-            first, second = (cast(str, name) for name in stream.names)
+            first, second = stream.names
             height, width = maps[first].shape[2:]
             found[second] = exploration_mask(maps[first], stream.peaks(height * width))[:, 0].cpu() == 0
     return found

@@ -21,9 +21,9 @@ STD = (0.229, 0.224, 0.225)
 # A build stores nothing else, and some other decoders start programs.
 STORED = ("JPEG", "PNG")
 
-# The change of an image: whether it is mirrored (0 or 1); its shift dy dx in pixels; the gains of brightness, contrast,
-# red, green and blue; the erased rectangle's first row and column, and the row and column after its last. This one
-# changes nothing.
+# The change of an image: whether it is mirrored (0 or 1); its shift dy dx in pixels; the gains of brightness,
+# contrast, red, green and blue; the erased rectangle's first row and column, and the row and column after its last.
+# This one changes nothing.
 UNCHANGED = np.array([0, *(0, 0), *(1, 1, 1, 1, 1), *(0, 0, 0, 0)], np.float32)
 
 
@@ -141,7 +141,7 @@ def _normalised(rgb: Tensor) -> Tensor:
 
 
 def _erased(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Set to zero, in place, where both the row (n, H) and the column (n, W) are to be erased; (n, H, W, 3) float32."""
+    """Set (n, H, W, 3) float32 to zero, in place, where both the row (n, H) and the column (n, W) are to be erased."""
     lines = columns[:, None, :, None].repeat(1, 1, 1, 3)
     return images.masked_fill_(rows[:, :, None, None] & lines, 0)
 

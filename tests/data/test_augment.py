@@ -45,7 +45,9 @@ def by_hand(
     brightness, contrast, *gains = 1 + augmentation.jitter * rng.uniform(-1, 1, 5)
     if mirrored:
         pixels, box = pixels[:, ::-1], np.array([1 - box[2], box[1], 1 - box[0], box[3]])
-    dy, dx = (round(s * augmentation.pad * side / full) for s, side, full in zip(shift, (h, w), (384, 128)))
+    dy, dx = (
+        round(s * augmentation.pad * side / full) for s, side, full in zip(shift, (h, w), (384, 128), strict=True)
+    )
     moved = np.zeros((h, w, 3))
     for y in range(h):
         for x in range(w):
