@@ -141,7 +141,7 @@ def _normalised(rgb: Tensor) -> Tensor:
 
 
 def _erased(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Set (n, H, W, 3) float32 to zero, in place, where both the row (n, H) and the column (n, W) are to be erased."""
+    """Set (n, H, W, 3) float32 to 0, in place, where both the row (n, H) and the column (n, W) are to be erased."""
     lines = columns[:, None, :, None].repeat(1, 1, 1, 3)
     return images.masked_fill_(rows[:, :, None, None] & lines, 0)
 
