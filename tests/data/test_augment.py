@@ -13,7 +13,7 @@ H, W = 96, 48
 NO_BOX = np.full(4, np.nan, np.float32)
 OFF = {"flip": 0.0, "pad": 0, "jitter": 0.0, "erasing": 0.0}
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-# A grey level of 255 in units of the input; the channel with the smallest deviation.
+# One of 255 grey levels, in units of the input's channel with the smallest deviation.
 GREY_LEVEL = 1 / 255 / 0.224
 
 

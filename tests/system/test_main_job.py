@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from cuhs.data.dataset import PersonImages
+from cuhs.data.dataset import PersonImages, collate
 from cuhs.export import load
 from tests.system.project import EPOCHS, TINY, Felt, Project, descendants, kill_tree, wait_for
 
@@ -67,7 +67,8 @@ def test_the_first_model_is_the_champion_and_loads_without_pickle(
     served = model.predict(pd.DataFrame({"image": [images.encoded(i) for i in range(3)]}))
     network, _ = load(project.folder / "models/cuhs")
     with torch.inference_mode():
-        features = network.embed(torch.stack([images[i][0] for i in range(3)]))
+        inputs, _ = collate([images[i] for i in range(3)]).inputs(torch.device("cpu"))
+        features = network.embed(inputs)
     np.testing.assert_allclose(served, features.numpy(), atol=1e-5)
     assert set(model.metadata.metadata["thresholds"]) == set(project.json("reports/thresholds.json"))
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from cuhs.data.dataset import PersonImages
+from cuhs.data.dataset import PersonImages, collate
 from cuhs.export import load
 from infra.local.processes import kill_tree
 from infra.local.seaweed import free_ports
@@ -90,9 +90,8 @@ def test_served_embeddings_are_those_of_the_library(server: str, champion: Path,
     assert (card.height, card.width) == (64, 32)
     # In the same batches: sums of others differ in their last bits.
     with torch.inference_mode():
-        own = np.concatenate(
-            [network.embed(torch.stack([images[row][0] for row in part])) for part in (rows[:32], rows[32:])]
-        )
+        parts = [collate([images[row] for row in part]) for part in (rows[:32], rows[32:])]
+        own = np.concatenate([network.embed(part.inputs(torch.device("cpu"))[0]) for part in parts])
     served = np.array(json.loads(body)["predictions"], np.float32)
     assert served.shape == own.shape
     # With other threads sums come in another order, and instance normalisation enlarges what differs.

@@ -113,9 +113,8 @@ def test_an_epoch_is_adam_on_equation_14_step_by_step(tiny_network: CUHS) -> Non
     losses = []
     for batch, rate in zip(batches, (1e-2 * (0.01 + 0.99 * 0.5), 1e-2 * (0.01 + 0.99 * 0.75)), strict=True):
         by_hand.param_groups[0]["lr"] = rate
-        loss, _ = total_loss(
-            *twin(batch.inputs(torch.device("cpu"))[0]), batch.labels, metric_loss("triplet", 0.3), 0.5, 2.0
-        )
+        images, _ = batch.inputs(torch.device("cpu"))
+        loss, _ = total_loss(*twin(images), batch.labels, metric_loss("triplet", 0.3), 0.5, 2.0)
         by_hand.zero_grad()
         loss.backward()
         by_hand.step()
