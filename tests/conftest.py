@@ -47,6 +47,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache for the tests, here and in all processes that they start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUHS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 def encoded(rng: np.random.Generator, height: int = 64, width: int = 32) -> bytes:
     """A JPEG of two random colours, head and body, with some noise."""
     pixels = np.empty((height, width, 3))

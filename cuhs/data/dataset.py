@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cuhs.data.augment import UNCHANGED, Augmentation, augmented, decode
+from cuhs.data.cache import Cache, DecodedImages, opened
 from cuhs.data.sampler import Draw
 from cuhs.data.shards import REBUILD, read_split
 from cuhs.errors import CuhsError, cut
@@ -48,13 +49,14 @@ Item = tuple[np.ndarray, int, np.ndarray, np.ndarray]
 
 @dataclass
 class PersonImages(Dataset[Item]):
-    """Images of one split with their labels; an image is decoded only when it is read.
+    """Images of one split with their labels; an image is decoded when it is read, and only once if there is a cache.
 
     Attributes:
         root: folder of the built dataset.
         split: ``train``, ``query`` or ``gallery``.
         height, width: size that images are resized to.
         augmentation: drawn for items indexed by a :class:`~cuhs.data.sampler.Draw`; None leaves images as they are.
+        cache: where decoded images are kept, which changes no pixel; None decodes an image each time that it is read.
         pids, camids, colours, sources, paths: (N,) arrays of str.
         box_origins: (N,) array of names from :data:`cuhs.raw.head_shoulder_boxes.ORIGINS`, or None.
         labels: (N,) int64, identities numbered in the order of their sorted names.
@@ -68,16 +70,21 @@ class PersonImages(Dataset[Item]):
     height: int
     width: int
     augmentation: Augmentation | None = None
+    cache: Cache | None = None
     table: pa.Table = field(init=False, repr=False)
+    decoded: DecodedImages | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.table = read_split(self.root, self.split)
+        self.decoded = opened(self.cache, self.table["image"], self.height, self.width) if self.cache else None
+        self._decoded_rows = np.arange(len(self.table))
         self._index()
 
     def take(self, rows: np.ndarray) -> "PersonImages":
         """Select rows, in their order; identities are numbered anew."""
         fewer = copy.copy(self)
         fewer.table = self.table.take(pa.array(rows))
+        fewer._decoded_rows = self._decoded_rows[rows]
         fewer._index()
         return fewer
 
@@ -105,6 +112,16 @@ class PersonImages(Dataset[Item]):
         return self.table["image"][index].as_py()
 
     def _pixels(self, index: int) -> np.ndarray:
+        if self.decoded is None:
+            return self._decode(index)
+        row = int(self._decoded_rows[index])
+        pixels = self.decoded.read(row)
+        if pixels is None:
+            pixels = self._decode(index)
+            self.decoded.write(row, pixels)
+        return pixels
+
+    def _decode(self, index: int) -> np.ndarray:
         try:
             return decode(self.encoded(index), self.height, self.width)
         except Exception as error:  # Pillow's decoders raise exceptions of any type on broken files

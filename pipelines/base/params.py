@@ -53,6 +53,9 @@ class Compute(Config):
     min_workers: Positive | None = Field(None, description="fewest workers to continue with after a loss; none: wait")
     gpu: Literal["auto", "yes", "no"] = "auto"
     loader_processes: Annotated[int, Field(ge=0)] = 0
+    decoded_mib: Annotated[
+        int, Field(ge=0, description="disk of each machine for decoded training images; 0: decode in every epoch")
+    ] = 0
     cpus_per_worker: Annotated[int | None, Field(ge=1, description="at most; none: all available")] = None
     max_failures: Annotated[int, Field(ge=-1)] = 2
 

@@ -6,6 +6,7 @@
     DIGEST.json          written last: what was found when all checksums were compared
     DIGEST.lock          locked while the tree is fetched, checked or removed
     DIGEST.use           locked, shared, by every process that reads the tree; its time is that of the last use
+    decoded/             decoded training images (:mod:`cuhs.data.cache`)
 
 The locks are the kernel's: they end with their process, however it ends.
 """
@@ -52,6 +53,11 @@ class _Mark:
 _MARK = Document(_Mark, "a mark of this cache", "its tree is checked again")
 
 
+def folder() -> Path:
+    """This machine's cache: ``CUHS_CACHE`` or ``~/.cache/cuhs``."""
+    return Path(os.environ.get(FOLDER) or Path.home() / ".cache" / "cuhs")
+
+
 class NodeCache:
     """Trees of an object store on this machine.
 
@@ -67,7 +73,7 @@ class NodeCache:
 
     def __init__(self, store: ObjectStore, root: Path | None = None, limit: int | None = None) -> None:
         self.store = store
-        self.root = root or Path(os.environ.get(FOLDER) or Path.home() / ".cache" / "cuhs")
+        self.root = root or folder()
         self.limit = _limit() if limit is None else limit
         self._trees = self.root / "trees"
         try:

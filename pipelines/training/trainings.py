@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cuhs.data.augment import Augmentation
+from cuhs.data.cache import Cache
 from cuhs.data.dataset import PersonImages
 from cuhs.data.loading import Loader
 from cuhs.data.sampler import IdentitySampler, ShuffleSampler
@@ -24,6 +26,7 @@ from cuhs.training.numerics import Numerics
 from cuhs.training.reid import Classified, train_epoch
 from cuhs.training.schedule import adam
 from pipelines.base.params import Params
+from pipelines.storage import node_cache
 
 
 class _OnWorker:
@@ -57,11 +60,11 @@ class HslRun(_OnWorker):
     """The first step: trains the localiser on the training images with boxes, without the held-out identities."""
 
     def __init__(self, params: Params, paths: dict[str, str], device: torch.device, rank: int, workers: int) -> None:
-        self.config, self.device, self.rank = params.pretrain_hsl, device, rank
+        self.config, self.device, self.rank, self.workers = params.pretrain_hsl, device, rank, workers
         self.epochs = self.config.epochs
         torch.manual_seed(self.config.seed)
         augmentation = Augmentation(pad=self.config.pad, jitter=self.config.jitter)
-        images = PersonImages(Path(paths["dataset"]), "train", params.image.height, params.image.width, augmentation)
+        images = _training_images(params, paths, augmentation)
         trained, held = boxed_split(images, params)
         self.model = make_hsl(params.network)
         self.model.start_at(torch.from_numpy(images.boxes[trained].mean(0)))
@@ -73,9 +76,14 @@ class HslRun(_OnWorker):
         self.optimizer = adam(self.model, self.config)
 
     def epoch(self, epoch: int, part: EpochPart, on_step: OnStep) -> dict[str, float]:
-        """One pass, then the IoU on the held-out identities."""
+        """One pass, then the IoU of the first worker's model, which checkpoints hold, on the held-out identities."""
         metrics = self._pass(train_hsl_epoch, epoch, part, on_step)
-        return {**metrics, "iou": mean_iou(self.model, self.held_out, self.device)}
+        iou = torch.zeros((), dtype=torch.float64, device=self.device)
+        if self.rank == 0:
+            iou.fill_(mean_iou(self.model, self.held_out, self.device))
+        if self.workers > 1:
+            dist.broadcast(iou, src=0)
+        return {**metrics, "iou": float(iou)}
 
 
 class ReIDRun(_OnWorker):
@@ -106,11 +114,18 @@ class ReIDRun(_OnWorker):
     def _images(self, params: Params, paths: dict[str, str]) -> PersonImages:
         config = params.train
         augmentation = Augmentation(pad=config.pad, jitter=config.jitter, erasing=config.erasing)
-        return PersonImages(Path(paths["dataset"]), "train", params.image.height, params.image.width, augmentation)
+        return _training_images(params, paths, augmentation)
 
     def epoch(self, epoch: int, part: EpochPart, on_step: OnStep) -> dict[str, float]:
         """One pass over this worker's part of each batch."""
         return self._pass(train_epoch, epoch, part, on_step)
+
+
+def _training_images(params: Params, paths: dict[str, str], augmentation: Augmentation) -> PersonImages:
+    """The training split, decoded once on each machine."""
+    cache = Cache(node_cache.folder() / "decoded", params.compute.decoded_mib)
+    size = params.image.height, params.image.width
+    return PersonImages(Path(paths["dataset"]), "train", *size, augmentation, cache)
 
 
 def boxed_split(images: PersonImages, params: Params) -> tuple[np.ndarray, np.ndarray]:

@@ -68,6 +68,7 @@ class Project:
             "GIT_COMMITTER_NAME": "test",
             "GIT_COMMITTER_EMAIL": "test@example.invalid",
             "COLUMNS": "200",
+            "CUHS_CACHE": str(folder.parent / "cache"),
         }
 
     @classmethod

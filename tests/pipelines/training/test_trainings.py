@@ -83,6 +83,23 @@ def test_a_training_computes_as_its_section_says(tiny_dataset: Path) -> None:
     assert [training.numerics for training in made] == [Numerics("tf32"), Numerics("float32", True)]
 
 
+def test_both_trainings_decode_the_training_images_once_in_the_machine_s_cache(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUHS_CACHE", str(tmp_path / "cache"))
+    expected = [trained(make, tiny_dataset, **{"compute.decoded_mib": 0})[0] for make in (HslRun, ReIDRun)]
+    assert not (tmp_path / "cache").exists()
+    first = trained(HslRun, tiny_dataset)[0]
+    monkeypatch.setattr(PersonImages, "_decode", lambda *_: pytest.fail("decoded again"))
+    for found, there in zip((first, trained(HslRun, tiny_dataset)[0]), 2 * [expected[0]], strict=True):
+        assert all(torch.equal(value, there[name]) for name, value in found.items())
+    monkeypatch.undo()
+    monkeypatch.setenv("CUHS_CACHE", str(tmp_path / "cache"))
+    found, there = trained(ReIDRun, tiny_dataset)[0], expected[1]
+    assert all(torch.equal(value, there[name]) for name, value in found.items())
+    assert len(list((tmp_path / "cache" / "decoded").glob("*.pixels"))) == 1
+
+
 def test_the_network_is_compiled_if_asked(tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[Any] = []
     monkeypatch.setattr(trainings, "compile_in_place", lambda model, device: compiled.append(model))
